@@ -1,0 +1,168 @@
+"""One routed request, from the asker's side: ask the router, then read the answer's events in order.
+
+The gateway and the agents both ask this way. Whatever can end an answer (its last event, a refusal by the router, the
+death of the worker or of the router, the deadline) arrives in one inbox, so a single loop waits for all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from services.bus.port import Bus, Inbox
+from services.bus.roster import Roster
+from services.contracts import subjects
+from services.contracts.decision import ROUTED_DECODER, Routed
+from services.contracts.errors import (
+    ComponentTimeout,
+    ComponentUnavailable,
+    InternalError,
+    TurnoutError,
+    from_info,
+)
+from services.contracts.events import ENVELOPE_DECODER, Event, Failed, Finished, Started
+from services.contracts.messages import Task, encode
+
+ROUTER = "router"
+_ROUTED, _WORKER_GONE, _ROUTER_GONE, _DEADLINE = b"routed", b"worker gone", b"router gone", b"deadline"
+_MARKS = frozenset((_ROUTED, _WORKER_GONE, _ROUTER_GONE, _DEADLINE))
+_MAX_ASKS = 3
+
+
+class Call:
+    """A request on its way. Iterate `events()` once; `routed()` then tells how it was decided.
+
+    Attributes:
+        task: as sent, with the inbox of this call.
+        started: who answers, from the first event on.
+    """
+
+    def __init__(self, bus: Bus, roster: Roster, task: Task) -> None:
+        self._bus = bus
+        self._roster = roster
+        self.task = task
+        self.started: Started | None = None
+        self._inbox: Inbox | None = None
+        self._route: asyncio.Task[Routed] | None = None
+        self._watches: list[asyncio.Future[None]] = []
+        self._asks = 0
+        self._expected = 0
+        self._ended = False
+
+    async def events(self) -> AsyncIterator[Event]:
+        """The answer's events, `Started` first and `Finished` last.
+
+        Closing the iterator early cancels the work wherever it is.
+
+        Raises:
+            TurnoutError: what ended the answer, from anywhere on its way.
+        """
+        inbox = self._ask()
+        remaining_s = max(0.0, self.task.deadline_s - time.time())
+        # A mark in the inbox and not asyncio.timeout: that would strike the consumer between two events.
+        alarm = asyncio.get_running_loop().call_later(remaining_s, lambda: inbox.offer(_DEADLINE))
+        try:
+            while not self._ended:
+                data = await inbox.next()
+                if data in _MARKS:
+                    if self._must_ask_again(data):
+                        alarm.cancel()
+                        inbox = self._ask()
+                        remaining_s = max(0.0, self.task.deadline_s - time.time())
+                        alarm = asyncio.get_running_loop().call_later(remaining_s, inbox.offer, _DEADLINE)
+                    continue
+                for event in self._take(data):
+                    yield event
+        finally:
+            alarm.cancel()
+            inbox.close()
+            for watch in self._watches:
+                watch.cancel()
+            if not self._ended:
+                await self._abandon()
+
+    async def routed(self) -> Routed | None:
+        """The router's reply; None if it never came. Ask after the events have ended."""
+        if self._route is None:
+            return None
+        done, _ = await asyncio.wait([self._route], timeout=1.0)
+        if not done or self._route.cancelled() or self._route.exception() is not None:
+            return None
+        return self._route.result()
+
+    def _ask(self) -> Inbox:
+        """Send the task to a router. Asked again, it gets a new inbox: two answers must not mix."""
+        if self._inbox is not None:
+            self._inbox.close()
+        self._asks += 1
+        inbox = self._inbox = self._bus.inbox()
+        self.task = msgspec.structs.replace(self.task, inbox=inbox.subject)
+        self._route = asyncio.create_task(self._await_router())
+        self._route.add_done_callback(lambda _: inbox.offer(_ROUTED))
+        for router in self._roster.ready(ROUTER):
+            self._watch(router.instance, inbox, _ROUTER_GONE)
+        return inbox
+
+    def _watch(self, instance: str, inbox: Inbox, mark: bytes) -> None:
+        watch = self._roster.watch(instance)
+        watch.add_done_callback(lambda done: None if done.cancelled() else inbox.offer(mark))
+        self._watches.append(watch)
+
+    async def _await_router(self) -> Routed:
+        remaining_s = max(0.001, self.task.deadline_s - time.time())
+        return ROUTED_DECODER.decode(await self._bus.ask(subjects.ROUTE, encode(self.task), remaining_s))
+
+    def _take(self, data: bytes) -> tuple[Event, ...]:
+        """The events of one envelope, checked for gaps."""
+        envelope = ENVELOPE_DECODER.decode(data)
+        if envelope.seq != self._expected:
+            raise InternalError(f"a part of the answer was lost on the bus (part {self._expected})")
+        self._expected += 1
+        for event in envelope.events:
+            if isinstance(event, Started):
+                self.started = event
+                if self._inbox is not None:
+                    self._watch(event.instance, self._inbox, _WORKER_GONE)
+            elif isinstance(event, Failed):
+                self._ended = True
+                raise from_info(event.error)
+            elif isinstance(event, Finished):
+                self._ended = True
+        return envelope.events
+
+    def _must_ask_again(self, mark: bytes) -> bool:
+        """What news from beside the stream means for it.
+
+        Raises:
+            TurnoutError: the answer cannot come any more.
+        """
+        if mark == _DEADLINE:
+            raise ComponentTimeout("the deadline passed before the answer was complete")
+        if mark == _WORKER_GONE:
+            self._ended = True
+            raise ComponentUnavailable("the component that was answering has died", retry_after_s=1.0)
+        route = self._route
+        if route is None or route.cancelled() or self.started is not None:
+            return False
+        if mark == _ROUTER_GONE:
+            if route.done():
+                return False
+            route.cancel()
+            if self._asks >= _MAX_ASKS:
+                raise ComponentUnavailable("the routers keep failing", retry_after_s=1.0)
+            return True
+        if (failure := route.exception()) is not None:
+            self._ended = True
+            raise failure if isinstance(failure, TurnoutError) else InternalError("the router's reply is unreadable")
+        if (error := route.result().error) is not None:
+            self._ended = True
+            raise from_info(error)
+        return False
+
+    async def _abandon(self) -> None:
+        if self._route is not None and not self._route.done():
+            self._route.cancel()
+        await self._bus.publish(subjects.cancel(self.task.root), self.task.id.encode())

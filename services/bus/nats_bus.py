@@ -1,0 +1,330 @@
+"""The bus on NATS: core subjects for requests and streams, JetStream for what must survive.
+
+One wildcard subscription serves all inboxes of a process, so opening one costs no message. Errors of nats-py never
+leave this module: they become ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError, NoRespondersError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, KeyValueConfig, ObjectStoreConfig, StreamConfig
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ObjectNotFoundError
+
+from services.bus.port import Handler, Incoming, Subscription
+from services.contracts import subjects
+from services.contracts.errors import (
+    ComponentTimeout,
+    ComponentUnavailable,
+    ConfigError,
+    NotFound,
+    Overloaded,
+    PayloadTooLarge,
+)
+
+log = structlog.get_logger()
+
+BLOB_TTL_S = 600
+BLOBS_MAX_BYTES = 2 * 1024**3
+DECISIONS_MAX_AGE_S = 7 * 24 * 3600
+DECISIONS_MAX_COUNT = 200_000
+CATALOG_HISTORY = 64
+_PENDING_BYTES = 64 * 1024 * 1024
+
+
+class _Translated:
+    """Turns nats-py's errors into ours. A class and not a generator: this is entered for every message."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if error is None or not isinstance(error, NatsError | OSError):
+            return
+        if isinstance(error, NoRespondersError):
+            raise ComponentUnavailable("nobody listens there") from error
+        if isinstance(error, NatsTimeout):
+            raise ComponentTimeout("no answer in time") from error
+        if isinstance(error, MaxPayloadError):
+            raise PayloadTooLarge("the message is larger than the bus takes") from error
+        raise ComponentUnavailable(f"the bus failed: {type(error).__name__}") from error
+
+
+_TRANSLATED = _Translated()
+
+
+class NatsInbox:
+    """See `port.Inbox`."""
+
+    def __init__(self, mux: dict[str, NatsInbox], token: str, subject: str, capacity: int) -> None:
+        self._mux = mux
+        self._token = token
+        self.subject = subject
+        self._unread: deque[bytes] = deque()
+        self._capacity = capacity
+        self._overflowed = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def offer(self, data: bytes) -> None:
+        """Put a message in; over capacity the inbox is spoilt for good."""
+        if len(self._unread) >= self._capacity:
+            self._overflowed = True
+        else:
+            self._unread.append(data)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self) -> bytes:
+        """See `port.Inbox.next`."""
+        while not self._unread:
+            if self._overflowed:
+                raise Overloaded("the answer is read too slowly", retry_after_s=1.0)
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._unread.popleft()
+
+    def close(self) -> None:
+        """See `port.Inbox.close`."""
+        self._mux.pop(self._token, None)
+
+
+class _NatsSubscription:
+    def __init__(self, inner: NatsSubscription) -> None:
+        self._inner = inner
+
+    async def stop(self) -> None:
+        with _TRANSLATED:
+            await self._inner.unsubscribe()
+
+
+class NatsBus:
+    """See `port.Bus`. Made by `connect`."""
+
+    def __init__(self, client: Client, js: JetStreamContext) -> None:
+        self._client = client
+        self._js = js
+        self._mux: dict[str, NatsInbox] = {}
+        self._prefix = f"_INBOX.{secrets.token_hex(8)}"
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """See `port.Bus.max_payload_bytes`."""
+        return self._client.max_payload
+
+    async def start(self) -> None:
+        """Subscribe to this process's inboxes."""
+
+        async def dispatch(message: Msg) -> None:
+            inbox = self._mux.get(message.subject[len(self._prefix) + 1 :])
+            if inbox is not None:
+                inbox.offer(message.data)
+
+        # The dispatcher only moves bytes, so the client's own queue stays short; each inbox has its own bound.
+        await self._client.subscribe(
+            f"{self._prefix}.*", cb=dispatch, pending_msgs_limit=1_000_000, pending_bytes_limit=512 * 1024**2
+        )
+
+    async def publish(self, subject: str, data: bytes) -> None:
+        """See `port.Bus.publish`."""
+        with _TRANSLATED:
+            await self._client.publish(subject, data)
+
+    async def ask(self, subject: str, data: bytes, timeout_s: float) -> bytes:
+        """See `port.Bus.ask`."""
+        with _TRANSLATED:
+            message = await self._client.request(subject, data, timeout=timeout_s)
+            return message.data
+
+    async def subscribe(self, subject: str, handler: Handler, queue: str = "") -> Subscription:
+        """See `port.Bus.subscribe`."""
+
+        async def receive(message: Msg) -> None:
+            await handler(Incoming(message.subject, message.data, message.reply))
+
+        with _TRANSLATED:
+            return _NatsSubscription(await self._client.subscribe(subject, queue=queue, cb=receive))
+
+    def inbox(self, capacity: int = 4096) -> NatsInbox:
+        """See `port.Bus.inbox`."""
+        token = secrets.token_hex(8)
+        inbox = NatsInbox(self._mux, token, f"{self._prefix}.{token}", capacity)
+        self._mux[token] = inbox
+        return inbox
+
+    async def record(self, subject: str, data: bytes) -> None:
+        """See `port.Bus.record`."""
+        with _TRANSLATED:
+            await self._js.publish(subject, data)
+
+    async def recall(self, subject: str) -> bytes | None:
+        """See `port.Bus.recall`."""
+        with _TRANSLATED:
+            try:
+                message = await self._js.get_last_msg(subjects.DECISION_STREAM, subject, direct=True)
+            except NotFoundError:
+                return None
+            return message.data
+
+    async def kv_put(self, bucket: str, key: str, value: bytes, *, after: int | None = None) -> int:
+        """See `port.Bus.kv_put`."""
+        with _TRANSLATED:
+            store = await self._js.key_value(bucket)
+            if after is None:
+                return await store.put(key, value)
+            try:
+                return await store.update(key, value, last=after)
+            except KeyWrongLastSequenceError as error:
+                raise ConfigError(f"revision {after} of {key} is not the newest any more") from error
+
+    async def kv_get(self, bucket: str, key: str) -> tuple[bytes, int] | None:
+        """See `port.Bus.kv_get`."""
+        with _TRANSLATED:
+            try:
+                entry = await (await self._js.key_value(bucket)).get(key)
+            except KeyNotFoundError:
+                return None
+            return entry.value or b"", entry.revision or 0
+
+    async def blob_put(self, data: bytes) -> str:
+        """See `port.Bus.blob_put`."""
+        name = secrets.token_hex(16)
+        with _TRANSLATED:
+            store = await self._js.object_store(subjects.BLOB_BUCKET)
+            await store.put(name, data)
+        return name
+
+    async def blob_get(self, name: str) -> bytes:
+        """See `port.Bus.blob_get`."""
+        with _TRANSLATED:
+            store = await self._js.object_store(subjects.BLOB_BUCKET)
+            try:
+                return (await store.get(name)).data or b""
+            except ObjectNotFoundError as error:
+                raise NotFound(f"blob {name} has expired") from error
+
+    async def blob_delete(self, name: str) -> None:
+        """See `port.Bus.blob_delete`."""
+        with _TRANSLATED:
+            store = await self._js.object_store(subjects.BLOB_BUCKET)
+            try:
+                await store.delete(name)
+            except ObjectNotFoundError:
+                log.debug("blob_already_gone", name=name)
+
+    async def flush(self) -> None:
+        """See `port.Bus.flush`."""
+        with _TRANSLATED:
+            await self._client.flush()
+
+    async def close(self) -> None:
+        """See `port.Bus.close`."""
+        if self._client.is_closed:
+            return
+        try:
+            await self._client.flush(timeout=1)
+        except (NatsError, OSError) as error:
+            log.debug("bus_flush_at_close_failed", error=str(error))
+        await self._client.close()
+
+    async def ensure_storage(self, replicas: int = 1) -> None:
+        """Create the streams and buckets that are missing; idempotent."""
+        with _TRANSLATED:
+            await self._js.add_stream(
+                StreamConfig(
+                    name=subjects.DECISION_STREAM,
+                    subjects=[subjects.DECISIONS],
+                    max_age=DECISIONS_MAX_AGE_S,
+                    max_msgs=DECISIONS_MAX_COUNT,
+                    discard=DiscardPolicy.OLD,
+                    allow_direct=True,
+                    num_replicas=replicas,
+                )
+            )
+            await self._js.create_key_value(
+                KeyValueConfig(bucket=subjects.CATALOG_BUCKET, history=CATALOG_HISTORY, replicas=replicas)
+            )
+            await self._js.create_object_store(
+                subjects.BLOB_BUCKET,
+                ObjectStoreConfig(ttl=BLOB_TTL_S, max_bytes=BLOBS_MAX_BYTES, replicas=replicas),
+            )
+
+
+async def connect(
+    servers: str,
+    *,
+    name: str,
+    on_reconnect: Callable[[], Awaitable[None]] | None = None,
+    timeout_s: float = 10.0,
+) -> NatsBus:
+    """Connect and stay connected: after the first success it reconnects for ever.
+
+    Args:
+        servers: comma-separated `nats://[user:password@]host:port`.
+        name: shown in the server's connection list.
+        on_reconnect: called after each reconnection; subscriptions are already re-established.
+        timeout_s: how long to try the first time.
+
+    Raises:
+        ComponentUnavailable: no server answered in time.
+    """
+
+    async def lost() -> None:
+        log.warning("bus_disconnected")
+
+    async def back() -> None:
+        log.info("bus_reconnected")
+        if on_reconnect is not None:
+            await on_reconnect()
+
+    async def failed(error: Exception) -> None:
+        log.warning("bus_error", error=f"{type(error).__name__}: {error}")
+
+    try:
+        async with asyncio.timeout(timeout_s):
+            client = await nats.connect(
+                servers.split(","),
+                name=name,
+                disconnected_cb=lost,
+                reconnected_cb=back,
+                error_cb=failed,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.2,
+                connect_timeout=2,
+                pending_size=_PENDING_BYTES,
+                # Every subject is ours (contracts/subjects.py), built from validated names.
+                skip_subject_validation=True,
+            )
+    except (TimeoutError, NatsError, OSError) as error:
+        raise ComponentUnavailable(f"no NATS server at {_without_secrets(servers)}") from error
+    bus = NatsBus(client, client.jetstream(timeout=5.0))
+    await bus.start()
+    return bus
+
+
+def _without_secrets(servers: str) -> str:
+    return ",".join(part.rpartition("@")[2] for part in servers.split(","))
+
+
+@asynccontextmanager
+async def connected(servers: str, *, name: str) -> AsyncIterator[NatsBus]:
+    """`connect`, closed at the end."""
+    bus = await connect(servers, name=name)
+    try:
+        yield bus
+    finally:
+        await bus.close()

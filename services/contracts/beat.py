@@ -1,0 +1,64 @@
+"""A worker's sign of life: everything the router and `turnout status` know about an instance."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from services.contracts.price import Price
+
+BEAT_INTERVAL_S = 0.5
+DEAD_AFTER_S = 2.0  # four beats missed
+
+Capability = Literal["chat", "tools", "json", "image", "logprobs", "embed", "read", "search", "ingest"]
+"""What a component can do. `image` is a chat that sees; `read` turns an image into lines of text."""
+
+State = Literal["starting", "ready", "draining", "failed", "unconfigured"]
+
+
+class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Counts since the process started."""
+
+    requests: int = 0
+    errors: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+class Speed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Recent times of an instance, exponentially weighted. Zero until something has been measured."""
+
+    service_s: float = 0.0
+    first_event_s: float = 0.0
+
+
+class Beat(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One instance, now. `local` means that nothing leaves the user's machines."""
+
+    component: str
+    kind: str
+    instance: str
+    generation: int
+    pid: int
+    host: str
+    state: State
+    model: str = ""
+    detail: str = ""
+    capabilities: tuple[Capability, ...] = ()
+    params: tuple[str, ...] = ()
+    context_tokens: int | None = None
+    local: bool = True
+    slots: int = 1
+    in_use: int = 0
+    queued: int = 0
+    queue_max: int = 0
+    price: Price = Price()
+    speed: Speed = Speed()
+    totals: Totals = Totals()
+    facts: dict[str, float] = {}
+    started_s: float = 0.0
+
+
+BEAT_DECODER = msgspec.msgpack.Decoder(Beat)

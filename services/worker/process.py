@@ -1,0 +1,143 @@
+"""The wiring of a component's process: environment, logs, bus, catalog, service, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+import uvloop
+
+from services.bus.nats_bus import NatsBus, connect
+from services.bus.roster import Roster
+from services.contracts import subjects
+from services.contracts.catalog import Component, Snapshot
+from services.contracts.errors import ConfigError, TurnoutError
+from services.worker.logs import configure
+from services.worker.parent import die_with_parent
+from services.worker.runtime import Worker
+from services.worker.service import Service, Surroundings
+
+log = structlog.get_logger()
+
+EXIT_CONFIG = 78  # sysexits.h EX_CONFIG: starting it again will not help
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this process is, from its environment."""
+
+    nats_url: str
+    component: str
+    instance: str
+    generation: int
+    drain_s: float
+
+    @classmethod
+    def from_environment(cls) -> Identity:
+        """Read `TURNOUT_NATS_URL`, `TURNOUT_COMPONENT`, `TURNOUT_INSTANCE`, `TURNOUT_GENERATION`, `TURNOUT_DRAIN_S`."""
+        env = os.environ
+        component = env.get("TURNOUT_COMPONENT", "")
+        return cls(
+            nats_url=env.get("TURNOUT_NATS_URL", "nats://127.0.0.1:4222"),
+            component=component,
+            instance=env.get("TURNOUT_INSTANCE") or f"{component}-{os.getpid()}",
+            generation=int(env.get("TURNOUT_GENERATION", "1")),
+            drain_s=float(env.get("TURNOUT_DRAIN_S", "3")),
+        )
+
+
+def run(name: str, body: Callable[[Identity, NatsBus, asyncio.Event], Awaitable[None]]) -> None:
+    """Run a process until SIGTERM or SIGINT: `body` gets its identity, the bus, and an event that asks it to end."""
+    die_with_parent()
+    identity = Identity.from_environment()
+    configure(identity.instance or name)
+    try:
+        uvloop.run(_until_stopped(name, identity, body))
+    except TurnoutError as error:
+        log.error("cannot_start", reason=error.message)  # noqa: TRY400 - the message is for an operator
+        sys.exit(EXIT_CONFIG if isinstance(error, ConfigError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+async def _until_stopped(
+    name: str, identity: Identity, body: Callable[[Identity, NatsBus, asyncio.Event], Awaitable[None]]
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    bus = await connect(identity.nats_url, name=identity.instance or name)
+    try:
+        await body(identity, bus, stop)
+    finally:
+        await bus.close()
+
+
+async def read_snapshot(bus: NatsBus) -> Snapshot:
+    """The catalog in force.
+
+    Raises:
+        ConfigError: none has been published yet.
+    """
+    found = await bus.kv_get(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
+    if found is None:
+        raise ConfigError("no catalog on this bus: start it with `turnout up`, or `turnout apply turnout.yaml`")
+    value, revision = found
+    return Snapshot.model_validate_json(value).model_copy(update={"revision": revision})
+
+
+def run_component(
+    kind: str,
+    build: Callable[[Component, Surroundings], Service],
+    *,
+    needs_roster: bool = False,
+) -> None:
+    """The whole `__main__` of a component kind.
+
+    Args:
+        kind: as in the catalog.
+        build: makes the service from its catalog section; must not block (loading happens in its `start`).
+        needs_roster: the service asks other components, so it must know who lives.
+    """
+
+    async def body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
+        snapshot = await read_snapshot(bus)
+        spec = snapshot.catalog.components.get(identity.component)
+        if spec is None or spec.kind != kind:
+            raise ConfigError(f"the catalog has no {kind} component called {identity.component!r}")
+        roster = Roster(bus) if needs_roster else None
+        if roster is not None:
+            await roster.start()
+        around = Surroundings(bus, identity.component, identity.instance, snapshot.base_dir, roster)
+        worker = Worker(
+            bus,
+            build(spec, around),
+            component=identity.component,
+            kind=kind,
+            instance=identity.instance,
+            generation=identity.generation,
+            slots=spec.slots,
+            queue_max=spec.queue,
+        )
+        starting = asyncio.create_task(worker.start())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+            return
+        await starting
+        await stopping
+        await worker.drain(identity.drain_s)
+        if roster is not None:
+            await roster.stop()
+
+    run(kind, body)

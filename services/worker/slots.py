@@ -1,0 +1,96 @@
+"""Admission: so many at once, so many waiting, the nearest deadline first, and an honest refusal for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from services.contracts.errors import ComponentTimeout, Overloaded
+
+_SMOOTHING = 0.2
+_LEAST_RETRY_S = 0.1
+
+
+class Slots:
+    """Counts who works and who waits. Single-threaded: used from one event loop.
+
+    Attributes:
+        in_use: slots taken; queued: requests waiting; service_s: recent mean time in a slot, seconds.
+    """
+
+    def __init__(self, slots: int, queue_max: int, clock_s: Callable[[], float] = time.time) -> None:
+        self.slots = slots
+        self.queue_max = queue_max
+        self.in_use = 0
+        self.service_s = 0.0
+        self._clock_s = clock_s
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+
+    @property
+    def queued(self) -> int:
+        """Requests waiting now."""
+        return sum(1 for *_, future in self._waiting if not future.done())
+
+    def wait_s(self) -> float:
+        """How long a newcomer would wait for a slot, from recent service times."""
+        if self.in_use < self.slots:
+            return 0.0
+        return self.service_s * (self.queued + 1) / self.slots
+
+    @asynccontextmanager
+    async def slot(self, deadline_s: float) -> AsyncIterator[None]:
+        """Hold a slot while the block runs, after waiting for one if need be.
+
+        Raises:
+            Overloaded: the queue is full, or the wait would outlast the deadline. Says when to retry.
+            ComponentTimeout: the deadline passed in the queue.
+        """
+        await self._acquire(deadline_s)
+        started_s = self._clock_s()
+        try:
+            yield
+        finally:
+            self._learn(self._clock_s() - started_s)
+            self._release()
+
+    async def _acquire(self, deadline_s: float) -> None:
+        now_s = self._clock_s()
+        if now_s >= deadline_s:
+            raise ComponentTimeout("the deadline had passed before work began")
+        if self.in_use < self.slots:
+            self.in_use += 1
+            return
+        wait_s = self.wait_s()
+        if self.queued >= self.queue_max or now_s + wait_s > deadline_s:
+            raise Overloaded(
+                f"all {self.slots} slots are busy and {self.queued} requests wait",
+                retry_after_s=max(_LEAST_RETRY_S, wait_s),
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (deadline_s, next(self._order), turn))
+        try:
+            async with asyncio.timeout(deadline_s - now_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._release()  # the slot was handed over in the very moment of leaving
+            turn.cancel()
+            if isinstance(error, TimeoutError):
+                raise ComponentTimeout("the deadline passed while waiting for a slot") from error
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            *_, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)  # the slot passes on; in_use stays
+                return
+        self.in_use -= 1
+
+    def _learn(self, took_s: float) -> None:
+        self.service_s = took_s if self.service_s == 0 else self.service_s + _SMOOTHING * (took_s - self.service_s)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.bus.memory import MemoryBus
+from services.contracts import subjects
+from services.contracts.errors import InternalError, Overloaded, UpstreamError
+from services.contracts.events import Delta, Event, Finished, Started, Usage
+from services.contracts.messages import ChatRequest, Task
+from services.worker.service import Description, Job
+from tests.support.direct import chat, serving
+
+
+class Echo:
+    """Says the question back, word by word; some words have effects."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.entered = asyncio.Event()
+        self.freed = asyncio.Event()
+
+    async def start(self) -> None: ...
+
+    def describe(self) -> Description:
+        return Description("echo-1", ("chat",))
+
+    async def run(self, task: Task, job: Job) -> AsyncIterator[Event]:
+        assert isinstance(task.request, ChatRequest)
+        self.entered.set()
+        try:
+            for word in task.request.question.split():
+                if word == "wait":
+                    await self.go_on.wait()
+                elif word == "break":
+                    raise RuntimeError("secret detail")
+                elif word == "refuse":
+                    raise UpstreamError("upstream said 500")
+                yield Delta(f"{word} ")
+            yield Finished(Usage(input_tokens=1, output_tokens=2))
+        finally:
+            self.freed.set()
+
+    async def stop(self) -> None: ...
+
+
+async def test_streamed_answer_arrives_in_order_and_names_who_answers() -> None:
+    async with serving(MemoryBus(), Echo()) as direct:
+        events = [event async for event in direct.events(chat("a b c", stream=True))]
+    assert isinstance(events[0], Started)
+    assert events[0].model == "echo-1"
+    assert [e.text for e in events if isinstance(e, Delta)] == ["a ", "b ", "c "]
+    assert isinstance(events[-1], Finished)
+
+
+async def test_plain_answer_is_one_delta() -> None:
+    async with serving(MemoryBus(), Echo()) as direct:
+        events = [event async for event in direct.events(chat("a b c"))]
+    assert [e.text for e in events if isinstance(e, Delta)] == ["a b c "]
+
+
+async def test_failure_before_the_first_event_goes_to_the_router() -> None:
+    async with serving(MemoryBus(), Echo()) as direct:
+        with pytest.raises(UpstreamError, match="500"):
+            await direct.text(chat("refuse", stream=True))
+
+
+async def test_plain_answer_that_fails_halfway_is_still_the_routers_to_retry() -> None:
+    async with serving(MemoryBus(), Echo()) as direct:
+        task, inbox = direct.task(chat("a b refuse"))
+        with pytest.raises(UpstreamError):
+            async for _ in direct.follow(task, inbox):
+                pytest.fail("nothing may reach the inbox")
+
+
+async def test_unexpected_exception_tells_the_client_nothing_of_its_text() -> None:
+    async with serving(MemoryBus(), Echo()) as direct:
+        with pytest.raises(InternalError) as caught:
+            await direct.text(chat("break"))
+    assert "secret" not in str(caught.value)
+
+
+async def test_cancel_frees_the_slot_at_once() -> None:
+    bus, echo = MemoryBus(), Echo()
+    async with serving(bus, echo, slots=1) as direct:
+        task, inbox = direct.task(chat("a wait", stream=True))
+        follower = asyncio.ensure_future(anext(direct.follow(task, inbox)))
+        await asyncio.wait_for(follower, 5)
+        assert direct.worker.beat().in_use == 1
+        await bus.publish(subjects.cancel(task.root), task.id.encode())
+        await asyncio.wait_for(echo.freed.wait(), 5)
+        async with asyncio.timeout(5):
+            while direct.worker.beat().in_use:
+                await asyncio.sleep(0)
+        echo.freed.clear()
+        assert (await direct.text(chat("b")))[0] == "b "
+
+
+async def test_full_queue_refuses_with_a_time_to_retry() -> None:
+    bus, echo = MemoryBus(), Echo()
+    async with serving(bus, echo, slots=1, queue_max=0) as direct:
+        held = asyncio.create_task(direct.text(chat("wait")))
+        await echo.entered.wait()
+        with pytest.raises(Overloaded) as caught:
+            await direct.text(chat("b"))
+        assert caught.value.retry_after_s is not None
+        echo.go_on.set()
+        await held

@@ -1,0 +1,36 @@
+"""A nats-server on its own event loop in a thread, so that it can outlive the loop of a single test."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.bus.embedded import Embedded, embedded_server
+
+
+@dataclass(frozen=True)
+class NatsServer:
+    """A running server."""
+
+    url: str
+
+    @classmethod
+    @contextmanager
+    def running(cls, state_dir: Path) -> Iterator[NatsServer]:
+        """Run one while the block runs."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+        context = embedded_server(state_dir)
+        server: Embedded = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(30)
+        try:
+            yield cls(server.url)
+        finally:
+            asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop).result(30)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(10)
+            loop.close()
