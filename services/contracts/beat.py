@@ -11,8 +11,9 @@ from services.contracts.price import Price
 BEAT_INTERVAL_S = 0.5
 DEAD_AFTER_S = 2.0  # four beats missed
 
-Capability = Literal["chat", "tools", "json", "image", "logprobs", "embed", "read", "search", "ingest"]
-"""What a component can do. `image` is a chat that sees; `read` turns an image into lines of text."""
+Capability = Literal["chat", "tools", "json", "image", "logprobs", "embed", "read", "search", "ingest", "answer"]
+"""What a component can do. `image` is a chat that sees; `read` turns an image into lines of text. `answer` takes a chat
+request, but only from a caller who names it: a tool that replies, not a model that `auto` may choose."""
 
 State = Literal["starting", "ready", "draining", "failed", "unconfigured"]
 

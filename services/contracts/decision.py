@@ -5,21 +5,21 @@ from __future__ import annotations
 import msgspec
 
 from services.contracts.errors import ErrorInfo
-from services.contracts.events import Step, Usage
+from services.contracts.events import Passage, Step, Usage
 
 
 class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
     """One way to do the task. `steps` are component names in order; the last one answers.
 
     Attributes:
-        quality: predicted probability that the answer is good, 0..1.
+        quality: predicted probability that the answer is good, 0..1; None where the caller chose and nothing was asked.
         cost_usd: predicted, for the whole way.
         wait_s: expected time until a slot is free; `finish_s`: until the answer is complete.
         rejected: why it was not chosen, or None for the one that was.
     """
 
     steps: tuple[str, ...]
-    quality: float
+    quality: float | None
     cost_usd: float
     wait_s: float
     finish_s: float
@@ -75,10 +75,14 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Routed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The router's reply to the asker: the decision, and an error when nobody could take the task."""
+    """The router's reply to the asker: the decision, and an error when nobody could take the task.
+
+    `sources` are the passages that were put before the answering component.
+    """
 
     decision: Decision
     error: ErrorInfo | None = None
+    sources: tuple[Passage, ...] = ()
 
 
 ROUTED_DECODER = msgspec.msgpack.Decoder(Routed)

@@ -1,0 +1,84 @@
+"""Hands a task to one instance, and notices when that instance dies instead of answering."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import msgspec
+
+from services.bus.port import Bus
+from services.bus.roster import Roster
+from services.contracts import subjects
+from services.contracts.beat import Beat
+from services.contracts.errors import ComponentTimeout, ComponentUnavailable, from_info
+from services.contracts.events import ACK_DECODER, ENVELOPE_DECODER, Event, Failed, Finished
+from services.contracts.messages import Request, Task, encode
+
+
+class Dispatcher:
+    """Sends work to instances and counts what each has been sent since it last spoke."""
+
+    def __init__(self, bus: Bus, roster: Roster) -> None:
+        self._bus = bus
+        self._roster = roster
+        self._sent: dict[str, tuple[Beat, int]] = {}
+
+    def pending(self) -> dict[str, int]:
+        """Tasks sent to each instance that its last beat cannot have counted yet."""
+        return {name: count for name, (beat, count) in self._sent.items() if self._roster.get(name) is beat}
+
+    async def hand_over(self, task: Task, to: Beat) -> None:
+        """Return once the instance's first event is on its way to the task's inbox.
+
+        Raises:
+            TurnoutError: it refused, failed before its first event, died, or the deadline passed.
+        """
+        beat, count = self._sent.get(to.instance, (to, 0))
+        self._sent[to.instance] = (to, count + 1 if beat is to else 1)
+        remaining_s = task.deadline_s - time.time()
+        if remaining_s <= 0:
+            raise ComponentTimeout("the deadline passed before work began")
+        asking = asyncio.ensure_future(self._bus.ask(subjects.do(to.component, to.instance), encode(task), remaining_s))
+        gone = self._roster.watch(to.instance)
+        try:
+            await asyncio.wait((asking, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise ComponentUnavailable(f"{to.instance} died before it answered", retry_after_s=1.0)
+            ack = ACK_DECODER.decode(asking.result())
+        finally:
+            asking.cancel()
+            gone.cancel()
+        if ack.error is not None:
+            raise from_info(ack.error)
+
+    async def fetch(self, parent: Task, number: int, request: Request, to: Beat) -> tuple[Event, ...]:
+        """Have a helper do a small plain task and return its events.
+
+        Raises:
+            TurnoutError: as `hand_over`.
+        """
+        inbox = self._bus.inbox()
+        task = msgspec.structs.replace(
+            parent,
+            id=f"{parent.id}-r{number}",
+            model=to.component,
+            request=request,
+            inbox=inbox.subject,
+            depth=parent.depth + 1,
+        )
+        try:
+            await self.hand_over(task, to)
+            # A plain answer is one envelope, already under way when the acknowledgement was sent.
+            async with asyncio.timeout(max(0.001, task.deadline_s - time.time())):
+                events = ENVELOPE_DECODER.decode(await inbox.next()).events
+        except TimeoutError as error:
+            raise ComponentTimeout(f"{to.component} did not answer in time") from error
+        finally:
+            inbox.close()
+        last = events[-1]
+        if isinstance(last, Failed):
+            raise from_info(last.error)
+        if not isinstance(last, Finished):
+            raise ComponentUnavailable(f"{to.component} sent an incomplete answer")
+        return events

@@ -1,0 +1,234 @@
+"""The way of a task through the router, as a LangGraph graph.
+
+    understand -> choose -> [prepare ->] run -> end
+                    ^__________|__________|      a failure before the first byte: choose among the rest
+
+Tokens never pass through here: `run` ends when the answering instance has begun.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal, TypedDict
+
+import msgspec
+import structlog
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+
+from router.dispatch import Dispatcher
+from router.enrich import with_passages, with_screen_text
+from router.features import features_of
+from router.journey import Journey
+from router.policy import World, choose
+from router.predictor import Predictor
+from router.refusal import refusal
+from services.bus.roster import Roster
+from services.contracts.beat import Beat
+from services.contracts.decision import Attempt
+from services.contracts.errors import (
+    ContextLengthExceeded,
+    InternalError,
+    TurnoutError,
+    Unsupported,
+    UpstreamError,
+)
+from services.contracts.events import Found, Passage, ScreenRead, Step
+from services.contracts.messages import ChatRequest, Image, ReadRequest, SearchRequest
+
+log = structlog.get_logger()
+
+_PASSAGES = 4
+_LEAST_RELEVANCE = 0.5
+_SHOWN_CHARS = 2000
+# These concern what the component is, not which of its instances was asked: its twins would say the same.
+_COMPONENT_WIDE = (Unsupported, ContextLengthExceeded, UpstreamError)
+
+
+class State(TypedDict):
+    """One channel: the graph only decides where to go next."""
+
+    journey: Journey
+
+
+class Router:
+    """Builds the graph once; `route` runs it for one task."""
+
+    def __init__(self, roster: Roster, dispatcher: Dispatcher, predictor: Predictor) -> None:
+        self._roster = roster
+        self._dispatcher = dispatcher
+        self._predictor = predictor
+        self._graph = self._build()
+
+    async def route(self, journey: Journey) -> None:
+        """Take one task to an instance that has begun to answer, or to the error that says why none did."""
+        # An attempt takes three steps of the graph at most.
+        limit = 3 * journey.settings.max_attempts + 6
+        await self._graph.ainvoke({"journey": journey}, {"recursion_limit": limit})
+
+    def _build(self) -> CompiledStateGraph[State, None, State, State]:
+        graph = StateGraph(State)
+        graph.add_node("understand", self._understand)
+        graph.add_node("choose", self._choose)
+        graph.add_node("prepare", self._prepare)
+        graph.add_node("run", self._run)
+        graph.add_edge(START, "understand")
+        graph.add_edge("understand", "choose")
+        graph.add_conditional_edges("choose", _after_choose, ["prepare", "run", END])
+        graph.add_conditional_edges("prepare", _after_prepare, ["run", "choose", END])
+        graph.add_conditional_edges("run", _after_run, ["choose", END])
+        return graph.compile()
+
+    async def _understand(self, state: State) -> State:
+        """What is asked, how well each kind of component would do, and whether the documents know something of it."""
+        journey = state["journey"]
+        request = journey.task.request
+        if isinstance(request, ChatRequest) and journey.wanted.pinned is None:
+            began_s = time.perf_counter()
+            journey.features = features_of(request)
+            journey.estimates = self._predictor.predict(journey.features)
+            journey.output_tokens = self._predictor.expected_output_tokens(journey.features)
+            journey.prediction = self._predictor.version
+            journey.decision_s += time.perf_counter() - began_s
+            if journey.task.depth == 0 and not request.images and not request.tools:
+                await self._consult(journey, request)
+        return state
+
+    async def _consult(self, journey: Journey, request: ChatRequest) -> None:
+        """Look the question up in the documents, where there are any: evidence beats a guess from its words."""
+        searchers = [b for b in self._roster.ready() if "search" in b.capabilities and b.facts.get("documents", 0) > 0]
+        searchers = [b for b in searchers if b.local or not journey.needs.local_only]
+        question = request.question.strip()
+        if not searchers or not question:
+            return
+        began_s = time.time()
+        searcher = min(searchers, key=lambda beat: beat.in_use)
+        try:
+            events = await self._dispatcher.fetch(journey.task, 0, SearchRequest(question, _PASSAGES), searcher)
+        except TurnoutError as error:
+            log.warning("consult_failed", request=journey.task.root, error=error.message)
+            return
+        found = tuple(p for e in events if isinstance(e, Found) for p in e.passages if p.relevance >= _LEAST_RELEVANCE)
+        journey.passages = found
+        journey.relevance = max((passage.relevance for passage in found), default=0.0)
+        if found:
+            journey.steps.append(_search_step(searcher, question, found, began_s))
+
+    async def _choose(self, state: State) -> State:
+        journey = state["journey"]
+        if len(journey.attempts) >= journey.settings.max_attempts:
+            journey.error = journey.verdict()
+            return state
+        began_s = time.perf_counter()
+        world = World(
+            beats=self._roster.ready(),
+            profiles=journey.settings.profiles,
+            pending=self._dispatcher.pending(),
+            relevance=journey.relevance,
+            excluded=frozenset(journey.excluded),
+        )
+        choice = choose(journey.needs, journey.wanted_now(), world, journey.estimates, journey.output_tokens)
+        if not journey.candidates:
+            journey.candidates = choice.candidates
+        journey.degraded = choice.degraded or journey.degraded
+        if choice.order and not (choice.degraded and journey.task.wishes.strict):
+            journey.running = choice.order[0]
+        else:
+            journey.error = journey.verdict() or refusal(journey, choice, self._roster.all())
+        journey.decision_s += time.perf_counter() - began_s
+        return state
+
+    async def _prepare(self, state: State) -> State:
+        """Let the helpers of the chosen plan do their part: read the images, or hand over the passages."""
+        journey = state["journey"]
+        plan, request = journey.running, journey.task.request
+        if plan is None or not isinstance(request, ChatRequest):
+            raise InternalError("a plan with helpers needs a chat request")
+        helper = plan.instances[0]
+        if journey.needs.images:
+            began_s = time.time()
+            try:
+                screens = [await self._read(journey, n, image, helper) for n, image in enumerate(request.images, 1)]
+            except TurnoutError as error:
+                self._note_failure(journey, helper, error, began_s)
+                return state
+            request = with_screen_text(request, screens)
+        else:
+            request = with_passages(request, journey.passages)
+            journey.sources = journey.passages
+        journey.prepared = msgspec.structs.replace(journey.task, request=request)
+        return state
+
+    async def _read(self, journey: Journey, number: int, image: Image, reader: Beat) -> ScreenRead:
+        if (known := journey.screens.get(number)) is not None:
+            return known
+        began_s = time.time()
+        events = await self._dispatcher.fetch(journey.task, number, ReadRequest(image), reader)
+        screen = next((event for event in events if isinstance(event, ScreenRead)), None)
+        if screen is None:
+            raise UpstreamError(f"{reader.component} sent no reading")
+        journey.screens[number] = screen
+        lines = "\n".join(line.text for line in screen.lines)
+        journey.steps.append(
+            Step(
+                name="read",
+                input=f"image {number}: {image.width_px}x{image.height_px} {image.mime}",
+                output=lines[:_SHOWN_CHARS],
+                duration_ms=round((time.time() - began_s) * 1000, 1),
+                component=reader.component,
+            )
+        )
+        return screen
+
+    async def _run(self, state: State) -> State:
+        journey = state["journey"]
+        plan = journey.running
+        if plan is None:
+            raise InternalError("nothing was chosen")
+        began_s = time.time()
+        task = journey.prepared or journey.task
+        try:
+            await self._dispatcher.hand_over(task, plan.answering)
+        except TurnoutError as error:
+            self._note_failure(journey, plan.answering, error, began_s)
+        else:
+            journey.attempts.append(Attempt(plan.answering.component, plan.answering.instance, began_s, time.time()))
+        return state
+
+    def _note_failure(self, journey: Journey, beat: Beat, error: TurnoutError, began_s: float) -> None:
+        log.info("attempt_failed", request=journey.task.root, instance=beat.instance, error=error.message)
+        journey.failed(beat, error, began_s)
+        journey.excluded.add(beat.instance)
+        if isinstance(error, _COMPONENT_WIDE):
+            journey.excluded.update(b.instance for b in self._roster.all() if b.component == beat.component)
+        if not error.retryable:
+            journey.error = error
+
+
+def _search_step(searcher: Beat, question: str, found: tuple[Passage, ...], began_s: float) -> Step:
+    return Step(
+        name="search",
+        input=question[:_SHOWN_CHARS],
+        output="\n".join(f"{p.source} ({p.relevance:.2f})" for p in found)[:_SHOWN_CHARS],
+        duration_ms=round((time.time() - began_s) * 1000, 1),
+        component=searcher.component,
+    )
+
+
+def _after_choose(state: State) -> Literal["prepare", "run", "__end__"]:
+    plan = state["journey"].running
+    if plan is None:
+        return "__end__"
+    return "prepare" if len(plan.instances) > 1 else "run"
+
+
+def _after_prepare(state: State) -> Literal["run", "choose", "__end__"]:
+    journey = state["journey"]
+    if journey.running is not None:
+        return "run"
+    return "__end__" if journey.error is not None else "choose"
+
+
+def _after_run(state: State) -> Literal["choose", "__end__"]:
+    journey = state["journey"]
+    return "__end__" if journey.running is not None or journey.error is not None else "choose"

@@ -1,0 +1,262 @@
+"""Which way a task goes: the cheapest plan that is good enough and fast enough. Pure: no clock, no I/O, no logging.
+
+A plan is a chain of components: one that answers, and before it those that make the task answerable for it (an image
+read into text, passages found in the documents).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from router.needs import Needs
+from router.predictor import Estimate
+from services.contracts.beat import Beat
+from services.contracts.decision import Candidate
+
+# Service times assumed before an instance has shown its own, in seconds.
+_UNKNOWN_SERVICE_S = {"llm_local": 1.0, "llm_cloud": 2.0, "vision": 0.8, "retrieval": 0.05}
+_UNKNOWN_OTHER_S = 0.5
+_AGENTS = frozenset({"tool_agent", "screen_agent"})
+_MAX_AGENT_DEPTH = 0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The wishes that apply to this task, defaults filled in. Times are seconds from now."""
+
+    quality_floor: float
+    max_cost_usd: float | None
+    deadline_in_s: float
+    pinned: str | None = None
+    depth: int = 0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How the predictor sees a component: the name of its learned profile, or a mean that the operator has set."""
+
+    name: str
+    quality: float | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """One consistent view of everything a choice depends on.
+
+    Attributes:
+        beats: instances that are ready. pending: tasks sent to an instance since its last beat.
+        profiles: by component. relevance: probability that the documents answer the question, 0..1.
+    """
+
+    beats: Sequence[Beat]
+    profiles: Mapping[str, Profile]
+    pending: Mapping[str, int]
+    relevance: float = 0.0
+    excluded: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A chain of instances with what is expected of it. `rejected` says why it is not eligible, or None."""
+
+    instances: tuple[Beat, ...]
+    quality: float
+    cost_usd: float
+    wait_s: float
+    finish_s: float
+    rejected: str | None = None
+
+    @property
+    def answering(self) -> Beat:
+        """Who gives the answer."""
+        return self.instances[-1]
+
+    def candidate(self, rejected: str | None, *, predicted: bool) -> Candidate:
+        """This plan as it is kept in the decision."""
+        return Candidate(
+            steps=tuple(beat.component for beat in self.instances),
+            quality=round(self.quality, 4) if predicted else None,
+            cost_usd=self.cost_usd,
+            wait_s=round(self.wait_s, 4),
+            finish_s=round(self.finish_s, 4),
+            rejected=rejected,
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The outcome: plans in the order in which to try them, and the record of all that were considered."""
+
+    order: tuple[Plan, ...]
+    candidates: tuple[Candidate, ...]
+    degraded: str | None = None
+    out_of_budget: bool = False
+
+
+def choose(
+    needs: Needs, wanted: Wanted, world: World, estimates: Mapping[str, Estimate], output_tokens: float
+) -> Choice:
+    """Order the plans for a task.
+
+    Those that reach the quality floor and meet the deadline come first, the cheapest in front; on equal cost the
+    better, then the sooner. After them, as a way out that is marked degraded, the others by quality.
+    """
+    plans = [_assess(plan, needs, wanted, world) for plan in _plans(needs, wanted, world, estimates, output_tokens)]
+    eligible = [plan for plan in plans if plan.rejected is None]
+    good = sorted(
+        (p for p in eligible if _misses(p, wanted) is None), key=lambda p: (p.cost_usd, -p.quality, p.finish_s)
+    )
+    rest = sorted(
+        (p for p in eligible if _misses(p, wanted)),
+        key=lambda p: (p.finish_s > wanted.deadline_in_s, -p.quality, p.cost_usd),
+    )
+    order = (*good, *rest)
+    degraded = _misses(order[0], wanted) if order else None
+    predicted = bool(estimates)
+    considered = [(plan, _why_not(plan, order[0], wanted)) for plan in order]
+    considered += [(plan, plan.rejected) for plan in plans if plan.rejected is not None]
+    candidates = tuple(plan.candidate(reason, predicted=predicted) for plan, reason in considered)
+    out_of_budget = bool(plans) and all(p.rejected is not None and p.rejected.startswith("costs") for p in plans)
+    return Choice(order, candidates, degraded, out_of_budget)
+
+
+def shortcoming(beat: Beat, needs: Needs, *, image_read: bool, pinned: bool) -> str | None:
+    """Why an instance cannot do this at all, or None.
+
+    Args:
+        beat: the instance. needs: of the task.
+        image_read: another component reads the images for it.
+        pinned: the caller named it, so that components which only `answer` when named will do.
+    """
+    able = frozenset(beat.capabilities)
+    if pinned and "answer" in able:
+        able |= {"chat", "image"} if "read" in able else {"chat"}
+    missing = sorted(needs.capabilities - able)
+    if missing:
+        return f"cannot do {', '.join(missing)}"
+    if needs.images and not image_read and "image" not in able:
+        return "cannot see images"
+    if needs.params.difference(beat.params) and "chat" in needs.capabilities:
+        return f"does not honour {', '.join(sorted(needs.params.difference(beat.params)))}"
+    if needs.local_only and not beat.local:
+        return "not local, and the request says privacy: local"
+    if beat.context_tokens is not None and needs.least_input_tokens > beat.context_tokens:
+        return f"context of {beat.context_tokens} tokens is too small"
+    return None
+
+
+def _plans(
+    needs: Needs, wanted: Wanted, world: World, estimates: Mapping[str, Estimate], output_tokens: float
+) -> list[Plan]:
+    """Every chain worth a look: the quickest instance of each component, alone and with helpers before it."""
+    best = _quickest(world)
+    reader = _helper(best, needs, "read") if needs.images else None
+    searcher = _helper(best, needs, "search") if world.relevance > 0 else None
+    plans: list[Plan] = []
+    for component, beat in best.items():
+        if wanted.pinned is not None and component != wanted.pinned:
+            continue
+        if wanted.pinned is None and wanted.depth > _MAX_AGENT_DEPTH and beat.kind in _AGENTS:
+            continue  # an agent's own questions go to models, so no chain of agents can run in circles
+        chains: list[tuple[Beat, ...]] = [(beat,)]
+        is_model = beat.kind not in _AGENTS and "chat" in beat.capabilities and "chat" in needs.capabilities
+        if is_model and reader is not None and "image" not in beat.capabilities:
+            chains = [(reader, beat)]
+        elif is_model and searcher is not None and not needs.images:
+            chains.append((searcher, beat))
+        plans.extend(_plan(chain, needs, world, estimates, output_tokens) for chain in chains)
+    return plans
+
+
+def _quickest(world: World) -> dict[str, Beat]:
+    found: dict[str, Beat] = {}
+    for beat in world.beats:
+        if beat.instance in world.excluded:
+            continue
+        rival = found.get(beat.component)
+        if rival is None or _times(beat, world)[1] < _times(rival, world)[1]:
+            found[beat.component] = beat
+    return found
+
+
+def _helper(best: Mapping[str, Beat], needs: Needs, capability: str) -> Beat | None:
+    able = [b for b in best.values() if capability in b.capabilities and (b.local or not needs.local_only)]
+    return min(able, key=lambda b: (b.price.request_usd, b.speed.service_s), default=None)
+
+
+def _plan(
+    chain: tuple[Beat, ...], needs: Needs, world: World, estimates: Mapping[str, Estimate], output_tokens: float
+) -> Plan:
+    answering = chain[-1]
+    most = needs.max_output_tokens
+    expected_out = output_tokens if most is None else min(output_tokens, most)
+    cost = sum(beat.price.request_usd for beat in chain[:-1]) + answering.price.cost_usd(
+        needs.input_tokens, round(expected_out)
+    )
+    if answering.kind in _AGENTS and answering.totals.requests:
+        cost += answering.totals.cost_usd / answering.totals.requests  # an agent pays for those it asks
+    times = [_times(beat, world) for beat in chain]
+    return Plan(
+        instances=chain,
+        quality=_quality(chain, needs, world, estimates),
+        cost_usd=cost,
+        wait_s=sum(wait for wait, _ in times),
+        finish_s=sum(finish for _, finish in times),
+    )
+
+
+def _quality(chain: tuple[Beat, ...], needs: Needs, world: World, estimates: Mapping[str, Estimate]) -> float:
+    """Predicted probability that this chain answers well.
+
+    With a helper the model answers from a text that holds the answer, if the helper found it. Without one, where the
+    documents bear on the question, an answer from memory counts only for the rest of the probability.
+    """
+    answering = chain[-1]
+    profile = world.profiles.get(answering.component, Profile("tiny"))
+    if "chat" not in needs.capabilities:
+        return 1.0
+    if profile.quality is not None:
+        return profile.quality
+    unknown = Estimate(0.5, 0.5)
+    if len(chain) > 1:
+        grounded = estimates.get(f"grounded_{profile.name}", unknown).quality
+        return grounded if needs.images else grounded * world.relevance
+    alone = estimates.get(profile.name, unknown).quality
+    return alone if answering.kind in _AGENTS or needs.images else alone * (1 - world.relevance)
+
+
+def _times(beat: Beat, world: World) -> tuple[float, float]:
+    """(seconds until a slot is free, seconds until the answer is complete)."""
+    service_s = beat.speed.service_s or _UNKNOWN_SERVICE_S.get(beat.kind, _UNKNOWN_OTHER_S)
+    ahead = beat.in_use + beat.queued + world.pending.get(beat.instance, 0)
+    wait_s = 0.0 if ahead < beat.slots else service_s * (ahead - beat.slots + 1) / beat.slots
+    return wait_s, wait_s + service_s
+
+
+def _assess(plan: Plan, needs: Needs, wanted: Wanted, world: World) -> Plan:
+    reason = shortcoming(plan.answering, needs, image_read=len(plan.instances) > 1, pinned=wanted.pinned is not None)
+    if reason is None and wanted.max_cost_usd is not None and plan.cost_usd > wanted.max_cost_usd:
+        reason = f"costs about ${plan.cost_usd:.6f}, over the limit of ${wanted.max_cost_usd:.6f}"
+    if reason is None and plan.answering.component not in world.profiles:
+        reason = "not in the catalog"
+    return plan if reason is None else replace(plan, rejected=reason)
+
+
+def _misses(plan: Plan, wanted: Wanted) -> str | None:
+    """Which wish an eligible plan falls short of, or None. A pinned component is what the caller wants."""
+    if wanted.pinned is None and plan.quality < wanted.quality_floor:
+        return f"predicted quality {plan.quality:.2f} is below the floor of {wanted.quality_floor:.2f}"
+    if plan.finish_s > wanted.deadline_in_s:
+        return f"expected after {plan.finish_s:.1f} s, the deadline is in {wanted.deadline_in_s:.1f} s"
+    return None
+
+
+def _why_not(plan: Plan, chosen: Plan, wanted: Wanted) -> str | None:
+    if plan is chosen:
+        return None
+    if (miss := _misses(plan, wanted)) is not None:
+        return miss
+    if plan.cost_usd > chosen.cost_usd:
+        return "dearer"
+    return "not better at the same cost" if plan.quality <= chosen.quality else "later at the same cost"
