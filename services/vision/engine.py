@@ -1,0 +1,176 @@
+"""PP-OCR on onnxruntime: finds the lines of an image, then reads each. The parts and the weights are RapidOCR's.
+
+RapidOCR's detector and recognizer are used one by one, without its front end, for three reasons: the front end shrinks
+large screens before it cuts the lines out (small letters are lost), it looks for newer weights on the network, and it
+cannot be interrupted. Nothing here is imported before `load`: that takes longer than everything else in this process.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from services.contracts.errors import Cancelled, ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DETECTOR_WEIGHTS = "PP-OCRv6_det_small.onnx"
+RECOGNIZER_WEIGHTS = "PP-OCRv6_rec_small.onnx"
+
+DETECTED_PIXELS = 1920 * 1200
+"""Lines are looked for on at most this many pixels and read on the full image. Halved, 14 px letters are still seen."""
+
+_STEP_PX = 32  # the detector's strides need sides that are multiples of it
+_BATCH = 6
+_SQUARE_PX = (3, 48, 64)  # channels, height, least width of a line for the recognizer
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A line as read. `x`, `y`, `w`, `h` bound it, in pixels of the image that was given; `confidence` 0..1."""
+
+    text: str
+    x: float
+    y: float
+    w: float
+    h: float
+    confidence: float
+
+
+class Engine:
+    """One loaded model pair. Not thread-safe: one thread loads it and reads with it."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or available_cores()
+        self._detector: Any = None
+        self._recognizer: Any = None
+        self._input: Any = None
+
+    def load(self) -> None:
+        """Import the libraries and load the weights, once. Blocks for about two seconds.
+
+        Raises:
+            ConfigError: the package or its weights are not there.
+        """
+        if self._recognizer is not None:
+            return
+        try:
+            import rapidocr  # noqa: PLC0415 - heavy, see the module's docstring
+            from rapidocr.ch_ppocr_det import TextDetector  # noqa: PLC0415
+            from rapidocr.ch_ppocr_rec import TextRecInput, TextRecognizer  # noqa: PLC0415
+            from rapidocr.utils.log import logger  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigError(f"vision needs the `vision` extra: {error.name} cannot be imported") from error
+        logger.setLevel("ERROR")
+        weights = Path(rapidocr.__file__).parent / "models"
+        self._input = TextRecInput
+        self._detector = TextDetector(
+            self._config(
+                weights / DETECTOR_WEIGHTS,
+                limit_side_len=10**6,  # never scale: `_find` has done it
+                limit_type="max",
+                thresh=0.3,
+                box_thresh=0.5,
+                unclip_ratio=1.6,
+                use_dilation=True,
+            )
+        )
+        self._recognizer = TextRecognizer(
+            self._config(
+                weights / RECOGNIZER_WEIGHTS,
+                lang_type="ch",  # the one model for Latin, Chinese and Japanese
+                rec_batch_num=_BATCH,
+                rec_img_shape=list(_SQUARE_PX),
+                font_path=None,
+            )
+        )
+
+    def read(self, pixels: NDArray[np.uint8], given_up: threading.Event) -> list[Reading]:
+        """All lines of an image, in no particular order. Looks at `given_up` between batches.
+
+        Args:
+            pixels: (height, width, 3) uint8, blue-green-red.
+            given_up: set when nobody wants the result any more.
+
+        Raises:
+            Cancelled: `given_up` was set.
+        """
+        from rapidocr.utils.process_img import get_rotate_crop_image  # noqa: PLC0415 - loaded by now
+
+        if given_up.is_set():
+            raise Cancelled("nobody waits for this image any more")
+        quads = self._find(pixels)
+        crops = [get_rotate_crop_image(pixels, quad.copy()) for quad in quads]
+        # Lines of like length share a batch: it is as wide as its longest.
+        order = sorted(range(len(crops)), key=lambda index: crops[index].shape[1] / crops[index].shape[0])
+        readings: list[Reading] = []
+        for start in range(0, len(order), _BATCH):
+            if given_up.is_set():
+                raise Cancelled("nobody waits for this image any more")
+            batch = order[start : start + _BATCH]
+            result = self._recognizer(self._input(img=[crops[index] for index in batch], return_word_box=False))
+            for index, text, confidence in zip(batch, result.txts, result.scores, strict=True):
+                (left, top), (right, bottom) = quads[index].min(axis=0), quads[index].max(axis=0)
+                readings.append(
+                    Reading(
+                        str(text).strip(),
+                        float(left),
+                        float(top),
+                        float(right - left),
+                        float(bottom - top),
+                        float(confidence),
+                    )
+                )
+        return readings
+
+    def _find(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """The corners of every line: clockwise from top left, in pixels of the image given."""
+        import cv2  # noqa: PLC0415 - loaded by now
+        import numpy as np  # noqa: PLC0415
+
+        height, width = pixels.shape[:2]
+        scale = min(1.0, (DETECTED_PIXELS / (height * width)) ** 0.5)
+        small = pixels
+        if scale < 1:
+            small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        # Filled up with its own edge, an image keeps its proportions, and even a strip 14 px high can be read.
+        down, right = -small.shape[0] % _STEP_PX, -small.shape[1] % _STEP_PX
+        padded = cv2.copyMakeBorder(small, 0, down, 0, right, cv2.BORDER_REPLICATE)
+        found = self._detector(padded)
+        if found.boxes is None:
+            return []
+        corners = np.asarray(found.boxes, dtype=np.float32) / scale
+        corners[..., 0] = corners[..., 0].clip(0, width - 1)
+        corners[..., 1] = corners[..., 1].clip(0, height - 1)
+        sides = corners.max(axis=1) - corners.min(axis=1)
+        return [quad for quad, (w, h) in zip(corners, sides, strict=True) if w >= 2 and h >= 2]  # noqa: PLR2004 - px
+
+    def _config(self, weights: Path, **more: object) -> Any:
+        """A configuration that carries its own session, so that RapidOCR neither downloads nor sets threads itself."""
+        import onnxruntime  # noqa: PLC0415 - heavy
+        from omegaconf import OmegaConf  # noqa: PLC0415
+        from rapidocr import EngineType  # noqa: PLC0415
+
+        if not weights.is_file():
+            raise ConfigError(f"{weights.name} is missing from the rapidocr package; reinstall it")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        # Idle threads sleep: the other components of this machine need the cores between two images.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_cpu_mem_arena = False  # else the largest image ever read stays in memory
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
+        return OmegaConf.create(
+            {"engine_type": EngineType.ONNXRUNTIME, "session": session, **more}, flags={"allow_objects": True}
+        )
+
+
+def available_cores() -> int:
+    """The cores this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
