@@ -58,13 +58,14 @@ authorization {{ user: turnout, password: {json.dumps(password)} }}
 
 @asynccontextmanager
 async def embedded_server(
-    state_dir: Path, *, port: int = 0, preexec_fn: Callable[[], None] | None = None
+    state_dir: Path, *, port: int = 0, password: str = "", preexec_fn: Callable[[], None] | None = None
 ) -> AsyncIterator[Embedded]:
     """Run a server while the block runs.
 
     Args:
         state_dir: JetStream's files are kept in `state_dir/jetstream`.
         port: 0 takes a free one.
+        password: empty takes a new one; give both to put a server in the place of one that died.
         preexec_fn: run in the child before the server, e.g. to tie its life to the parent's.
 
     Raises:
@@ -72,7 +73,7 @@ async def embedded_server(
     """
     binary = find_binary()
     state_dir.mkdir(parents=True, exist_ok=True)
-    password = secrets.token_urlsafe(24)
+    password = password or secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory(prefix="turnout-nats-") as scratch:
         config = Path(scratch, "nats.conf")
         config.touch(mode=0o600)

@@ -14,7 +14,7 @@ from services.contracts.price import Price
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-RESERVED_NAMES = frozenset({"auto"})
+RESERVED_NAMES = frozenset({"auto", "router", "gateway"})
 
 
 class Model(BaseModel):
@@ -193,7 +193,7 @@ class Catalog(Model):
     def _names(self) -> Catalog:
         taken = RESERVED_NAMES & self.components.keys()
         if taken:
-            raise ValueError(f"a component must not be called {min(taken)!r}: that name is the router's")
+            raise ValueError(f"a component must not be called {min(taken)!r}: that name has a meaning of its own")
         return self
 
 

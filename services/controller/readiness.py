@@ -1,0 +1,64 @@
+"""Which instances are still awaited, and how that is told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from services.contracts.beat import Beat
+from services.controller.reconciler import Instance
+
+_ARRIVED = frozenset({"ready", "unconfigured"})
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """The state of a start.
+
+    Attributes:
+        ready: beats of the instances that serve.
+        unconfigured: beats of those that run and wait for something from the user, a key mostly.
+        awaited: names of the others, as the configuration orders them.
+    """
+
+    ready: tuple[Beat, ...]
+    unconfigured: tuple[Beat, ...]
+    awaited: tuple[str, ...]
+
+    @classmethod
+    def of(cls, expected: Iterable[Instance], beats: Iterable[Beat]) -> Readiness:
+        """Compare what was started with who has spoken up."""
+        heard = {beat.instance: beat for beat in beats}
+        names = [instance.name for instance in expected]
+        present = [heard[name] for name in names if name in heard]
+        return cls(
+            ready=tuple(beat for beat in present if beat.state == "ready"),
+            unconfigured=tuple(beat for beat in present if beat.state == "unconfigured"),
+            awaited=tuple(name for name in names if name not in heard or heard[name].state not in _ARRIVED),
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that can serve does."""
+        return not self.awaited
+
+
+def welcome(url: str, readiness: Readiness, took_s: float, key_needed: bool) -> str:
+    """One ready line, and three requests to paste."""
+    missing = sorted({f"{beat.component} ({beat.detail or 'no key'})" for beat in readiness.unconfigured})
+    waiting = f"; not configured: {', '.join(missing)}" if missing else ""
+    header = " -H 'Authorization: Bearer '$TURNOUT_API_KEY" if key_needed else ""
+    key = 'os.environ["TURNOUT_API_KEY"]' if key_needed else '"unused"'
+    chat = '{"model": "auto", "messages": [{"role": "user", "content": "Classify the sentiment of: I love trains."}]}'
+    return f"""\
+Turnout is ready at {url} after {took_s:.1f} s: {len(readiness.ready)} processes serve{waiting}
+
+  curl {url}/v1/chat/completions{header} -H 'Content-Type: application/json' \\
+    -d '{chat}'
+
+  turnout ask --url {url} --model tools "What is 1234.5 * 6789?"
+
+  python -c 'import os, openai
+  client = openai.OpenAI(base_url="{url}/v1", api_key={key})
+  print(client.chat.completions.create(model="auto", messages=[{{"role": "user", "content": "Hello!"}}]))'
+"""

@@ -1,0 +1,134 @@
+"""What `turnout up` shows: the children's lines under their names, and the state of things while it starts.
+
+Lines go to standard error, the ready message to standard output. `rich` is loaded only where there is a terminal.
+"""
+
+# ruff: noqa: PLC0415 - rich is loaded only where there is a terminal
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from services.controller.lines import Line, read_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.spinner import Spinner
+
+OWN_NAME = "turnout"
+_COLOURS = ("cyan", "magenta", "green", "blue", "yellow", "bright_cyan", "bright_magenta", "bright_green")
+_LEVEL_STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red", "debug": "dim"}
+
+
+class Screen:
+    """Owned by the parent's event loop; nothing else writes to its terminal while it runs."""
+
+    def __init__(
+        self, stream: TextIO | None = None, out: TextIO | None = None, *, width: int = 0, as_json: bool | None = None
+    ) -> None:
+        """`width` is that of the longest name, so that the lines stand aligned."""
+        self._stream = stream or sys.stderr
+        self._out = out or sys.stdout
+        self._width = max(width, len(OWN_NAME))
+        self._as_json = os.environ.get("TURNOUT_LOG_FORMAT") == "json" if as_json is None else as_json
+        self._terminal = self._stream.isatty() and not self._as_json
+        self._live: Live | None = None
+        self._status = ""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether a person is watching."""
+        return self._terminal
+
+    def align(self, names: list[str]) -> None:
+        """Make room for these names."""
+        self._width = max([self._width, *map(len, names)])
+
+    def child(self, name: str, text: str) -> Line:
+        """Show a line of a child; returns what it said."""
+        line = read_line(text)
+        if not self._as_json:
+            self._print(name, line)
+        elif line.level == "out":
+            self._write_json(name, "info", text)
+        else:
+            print(text, file=self._stream, flush=True)
+        return line
+
+    def say(self, text: str, level: str = "info") -> None:
+        """A line of the parent itself."""
+        if self._as_json:
+            self._write_json(OWN_NAME, level, text)
+        else:
+            self._print(OWN_NAME, Line(level, text, {}))
+
+    def announce(self, text: str) -> None:
+        """The message on standard output that others wait for."""
+        self.status("")
+        print(text, file=self._out, flush=True)
+
+    def status(self, text: str) -> None:
+        """What is still awaited: a line that stays below all others; empty takes it away. Terminals only."""
+        if not self._terminal or text == self._status:
+            self._refresh()
+            return
+        self._status = text
+        if text and self._live is None:
+            self._live = _new_live(self._stream)
+            self._live.start()
+        if self._live is not None:
+            if not text:
+                self._live.stop()
+                self._live = None
+            else:
+                self._live.update(_spinner(text), refresh=True)
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.refresh()
+
+    def _print(self, name: str, line: Line) -> None:
+        level = "" if line.level in ("out", "info") else f"{line.level}: "
+        body = [f"{level}{line.text}", *line.exception.splitlines()]
+        for text in body:
+            if self._terminal:
+                self._print_coloured(name, text, line.level)
+            else:
+                print(f"{name:<{self._width}} | {text}", file=self._stream, flush=True)
+
+    def _print_coloured(self, name: str, text: str, level: str) -> None:
+        from rich.text import Text
+
+        colour = "white" if name == OWN_NAME else _COLOURS[sum(name.encode()) % len(_COLOURS)]
+        prefix = Text(f"{name:<{self._width}} | ", style=colour)
+        console = self._live.console if self._live is not None else _console(self._stream)
+        console.print(prefix + Text(text, style=_LEVEL_STYLES.get(level, "")), soft_wrap=True)
+
+    def _write_json(self, name: str, level: str, text: str) -> None:
+        record = {"component": name, "event": text, "level": level}
+        print(json.dumps(record, ensure_ascii=False), file=self._stream, flush=True)
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False)
+
+
+def _new_live(stream: TextIO) -> Live:
+    from rich.live import Live
+
+    # No thread of its own: children are forked from this process, and a fork beside a thread is asking for trouble.
+    return Live(
+        console=_console(stream), auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+    )
+
+
+def _spinner(text: str) -> Spinner:
+    from rich.spinner import Spinner
+
+    return Spinner("dots", text=text)

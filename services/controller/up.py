@@ -1,0 +1,188 @@
+"""`turnout up`: the bus and every process of the catalog, as children of this one.
+
+The way: check -> bus -> publish the catalog -> start the children -> wait until they serve -> wait for the end -> stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from services.bus.nats_bus import NatsBus, connected
+from services.bus.roster import Roster
+from services.contracts import subjects
+from services.contracts.catalog import Snapshot
+from services.contracts.catalog_file import load
+from services.contracts.errors import ConfigError, TurnoutError
+from services.controller import modules, ports, state_folder
+from services.controller.environment import Settings, child_environment
+from services.controller.own_bus import OwnBus
+from services.controller.positions import line_of
+from services.controller.process_driver import ProcessDriver
+from services.controller.readiness import Readiness, welcome
+from services.controller.reconciler import Instance, plan, wanted
+from services.controller.screen import Screen
+from services.controller.signals import StopSignals
+from services.controller.supervisor import Refusal, Supervisor
+
+DRAIN_S = 3.0
+GRACE_S = 4.0
+_TICK_S = 0.25
+_PATIENCE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for. `command` gives the command line of a kind; tests put their own children in."""
+
+    config: Path
+    port: int | None = None
+    state_dir: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    command: Callable[[str], Sequence[str]] = modules.command
+
+
+def up(options: Options, screen: Screen) -> int:
+    """Run until told to stop; returns the exit code.
+
+    Raises:
+        ConfigError: the configuration cannot be used, or a component cannot run as it says.
+        TurnoutError: the port or the state folder is somebody else's.
+    """
+    begun_s = time.monotonic()
+    catalog = load(options.config)
+    base_dir = options.config.resolve().parent
+    port = ports.claim(catalog.gateway.host, ports.choose(options.port, options.environment, catalog.gateway.port))
+    state_dir = options.state_dir or base_dir / ".turnout"
+    with state_folder.held(state_dir):
+        snapshot = Snapshot(base_dir=str(base_dir), catalog=catalog)
+        return asyncio.run(_System(options, screen, snapshot, port, state_dir, begun_s).run())
+
+
+class _System:
+    """One run, from the start of the bus to its end."""
+
+    def __init__(
+        self, options: Options, screen: Screen, snapshot: Snapshot, port: int, state_dir: Path, begun_s: float
+    ) -> None:
+        self._options = options
+        self._screen = screen
+        self._snapshot = snapshot
+        self._port = port
+        self._state_dir = state_dir
+        self._begun_s = begun_s
+        self._signals = StopSignals()
+
+    async def run(self) -> int:
+        self._signals.install()
+        async with AsyncExitStack() as stack:
+            own_bus = await stack.enter_async_context(OwnBus.running(self._state_dir, self._screen.say))
+            bus = await stack.enter_async_context(connected(own_bus.url, name="controller"))
+            await bus.ensure_storage()
+            await bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, self._snapshot.model_dump_json().encode())
+            roster = Roster(bus)
+            await roster.start()
+            stack.push_async_callback(roster.stop)
+            supervisor = self._supervisor(bus, own_bus.url)
+            steps = plan(wanted(self._snapshot), ())
+            self._screen.align([instance.name for instance in steps.start])
+            stack.push_async_callback(self._stop, supervisor, own_bus)
+            await supervisor.apply(steps, GRACE_S)
+            await self._start_up(roster, supervisor)
+            await self._until_stopped(supervisor)
+            return self._signals.exit_code
+
+    def _supervisor(self, bus: NatsBus, nats_url: str) -> Supervisor:
+        settings = Settings(nats_url, self._port, DRAIN_S)
+        driver = ProcessDriver(
+            self._options.command,
+            partial(child_environment, self._options.environment, self._snapshot.catalog, settings=settings),
+            self._screen.child,
+        )
+
+        async def announce_gone(instance: Instance) -> None:
+            try:
+                await bus.publish(subjects.gone(instance.component, instance.name), b"")
+            except TurnoutError as error:
+                self._screen.say(f"nobody could be told that {instance.name} is gone: {error.message}", "warning")
+
+        return Supervisor(driver, announce_gone=announce_gone, say=self._screen.say)
+
+    async def _start_up(self, roster: Roster, supervisor: Supervisor) -> None:
+        """Wait until everything serves.
+
+        Raises:
+            ConfigError: a component cannot run as it is configured; where and why.
+        """
+        told: set[str] = set()
+        reminder_s = _PATIENCE_S
+        while not self._signals.first.done():
+            if not supervisor.refusals.empty():
+                raise self._located(supervisor.refusals.get_nowait())
+            now = Readiness.of(supervisor.running, roster.all())
+            took_s = time.monotonic() - self._begun_s
+            if not self._screen.terminal:
+                self._tell_arrivals(now, told, took_s)
+                if took_s > reminder_s:
+                    reminder_s += _PATIENCE_S
+                    self._screen.say(f"{took_s:5.1f} s  still starting: {', '.join(now.awaited)}")
+            if now.complete:
+                gateway = self._snapshot.catalog.gateway
+                self._screen.announce(welcome(self._url(), now, took_s, gateway.keys is not None))
+                return
+            late = f" (after {took_s:.0f} s)" if took_s > _PATIENCE_S else ""
+            self._screen.status(f"starting {len(now.awaited)}: {', '.join(now.awaited)}{late}")
+            await _first_of(roster.changed(), asyncio.sleep(_TICK_S), self._signals.first)
+
+    def _tell_arrivals(self, now: Readiness, told: set[str], took_s: float) -> None:
+        for beat in (*now.ready, *now.unconfigured):
+            if beat.instance not in told:
+                told.add(beat.instance)
+                detail = beat.detail or beat.model
+                self._screen.say(f"{took_s:5.1f} s  {beat.instance} is {beat.state} {detail}".rstrip())
+
+    def _located(self, refusal: Refusal) -> ConfigError:
+        path = self._options.config
+        name = refusal.instance.component
+        line = line_of(path, name, refusal.reason)
+        what = f"components.{name}" if name in self._snapshot.catalog.components else name
+        return ConfigError(f"{path}:{line}: {what}: {refusal.reason}")
+
+    async def _until_stopped(self, supervisor: Supervisor) -> None:
+        while not self._signals.first.done():
+            refused = asyncio.create_task(supervisor.refusals.get())
+            await _first_of(refused, self._signals.first)
+            if refused.done():
+                self._screen.say(self._located(refused.result()).message, "error")
+            refused.cancel()
+        self._screen.say(f"stopping {len(supervisor.running)} processes (again to stop at once)")
+
+    async def _stop(self, supervisor: Supervisor, own_bus: OwnBus) -> None:
+        """Everything but the bus, which the children still need to say good-bye."""
+        self._screen.status("")
+        stopping = asyncio.create_task(supervisor.stop(GRACE_S))
+        await _first_of(stopping, self._signals.second)
+        if not stopping.done():
+            supervisor.kill()
+            own_bus.kill()
+        await stopping
+
+    def _url(self) -> str:
+        host = self._snapshot.catalog.gateway.host
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - compared, not bound
+        return f"http://{shown}:{self._port}"
+
+
+async def _first_of(*awaited: Awaitable[object]) -> None:
+    """Return when one of them is done. Futures of others are left alone, what was made for this call is cancelled."""
+    own = {asyncio.ensure_future(it): not isinstance(it, asyncio.Future) for it in awaited}
+    await asyncio.wait(own, return_when=asyncio.FIRST_COMPLETED)
+    for task, made_here in own.items():
+        if made_here:
+            task.cancel()
