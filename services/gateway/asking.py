@@ -1,0 +1,236 @@
+"""One task sent for one HTTP request: built, routed, accounted for and recorded, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import TracebackType
+
+import msgspec
+
+from services.bus.call import Call
+from services.contracts.decision import Decision, Routed
+from services.contracts.errors import (
+    Cancelled,
+    ContextLengthExceeded,
+    InternalError,
+    ModelNotFound,
+    PayloadTooLarge,
+    TurnoutError,
+)
+from services.contracts.events import Delta, Event, Finished, Started
+from services.contracts.messages import ChatRequest, Request, Task, encode
+from services.gateway.answers import TurnoutOut, turnout_out
+from services.gateway.edge import Edge
+from services.gateway.exchange import Exchange
+from services.gateway.schema import WishesIn
+from services.gateway.translate import to_wishes
+
+AUTO = "auto"
+_OWN_KINDS = frozenset(("gateway", "router"))
+_ENVELOPE_BYTES = 16 * 1024  # what a hop may add around a task
+_TRACEPARENT_CHARS = 55
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer. `result` is the one event of work that is not chat."""
+
+    started: Started
+    deltas: tuple[Delta, ...]
+    result: Event | None
+    finished: Finished
+    turnout: TurnoutOut
+
+
+class Asking:
+    """A task on its way. Use as a context: leaving it with an error records that error."""
+
+    def __init__(self, edge: Edge, exchange: Exchange, request: Request, model: str, wishes: WishesIn) -> None:
+        self._edge = edge
+        self._exchange = exchange
+        self._settled = False
+        self._decision: Decision | None = None
+        self._created_s = time.time()
+        deadline_ms = wishes.deadline_ms or exchange.state.snapshot.catalog.router.deadline_ms
+        self.task = Task(
+            id=exchange.id,
+            root=exchange.id,
+            model=model,
+            request=request,
+            inbox="",
+            deadline_s=self._created_s + deadline_ms / 1000,
+            wishes=to_wishes(wishes),
+            tenant=exchange.tenant,
+            traceparent=_traceparent(exchange),
+        )
+        self._call = Call(edge.bus, edge.roster, self.task)
+
+    @property
+    def created_s(self) -> int:
+        """When the request was taken, in whole seconds since the epoch."""
+        return int(self._created_s)
+
+    async def __aenter__(self) -> Asking:
+        self._exchange.routed = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if error is not None and not self._settled:
+            failure = _failure(error)
+            completing = asyncio.create_task(self._complete_failed(failure))
+            self._edge.decisions.keep_later(self.task.id, completing)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """The events of the answer, `Started` noted and left out.
+
+        Raises:
+            TurnoutError: what ended it.
+        """
+        async with aclosing(self._call.events()) as events:  # type: ignore[type-var]  # it is an async generator
+            async for event in events:
+                if isinstance(event, Started):
+                    self._exchange.component = event.component
+                    continue
+                if self._exchange.first_token_s is None:
+                    self._exchange.first_token_s = self._exchange.elapsed_s
+                yield event
+
+    async def decision(self) -> Decision | None:
+        """The router's decision, which comes in the moment of the first event. None if the router died then."""
+        if self._decision is None:
+            routed: Routed | None = await self._call.routed()
+            self._decision = None if routed is None else routed.decision
+        return self._decision
+
+    async def answer(self) -> Answer:
+        """The whole answer, settled.
+
+        Raises:
+            TurnoutError: what ended it.
+        """
+        deltas: list[Delta] = []
+        result: Event | None = None
+        finished: Finished | None = None
+        async with aclosing(self.events()) as events:  # type: ignore[type-var]  # it is an async generator
+            async for event in events:
+                if isinstance(event, Delta):
+                    deltas.append(event)
+                elif isinstance(event, Finished):
+                    finished = event
+                else:
+                    result = event
+        if finished is None:
+            raise InternalError("the answer has no end")
+        await self.decision()
+        turnout = self.settle(finished)
+        self._exchange.cost_usd = finished.usage.cost_usd
+        return Answer(self.started, tuple(deltas), result, finished, turnout)
+
+    @property
+    def started(self) -> Started:
+        """Who answers."""
+        if self._call.started is None:
+            raise InternalError("an answer came from nobody")
+        return self._call.started
+
+    def settle(self, finished: Finished) -> TurnoutOut:
+        """Account for a good answer and keep its record; call it before the client can see the end."""
+        self._settled = True
+        self._edge.metrics.spend(self.started.component, finished.usage)
+        decision = self._completed(self._decision)
+        self._edge.decisions.keep(
+            msgspec.structs.replace(
+                decision,
+                usage=finished.usage,
+                finish_reason=finished.reason,
+                steps=finished.steps or decision.steps,
+            )
+        )
+        return turnout_out(self.started, decision, self.task.id, finished)
+
+    async def _complete_failed(self, failure: TurnoutError) -> Decision:
+        decision = self._completed(await self.decision())
+        return msgspec.structs.replace(decision, error=failure.to_info(), finish_reason="error")
+
+    def _completed(self, decision: Decision | None) -> Decision:
+        """The decision with what only the gateway knows; a bare one if no router ever answered."""
+        exchange = self._exchange
+        if decision is None:
+            decision = Decision(
+                self.task.id, self._created_s, self.task.model, exchange.state.snapshot.revision, exchange.component
+            )
+        first_s = exchange.first_token_s
+        return msgspec.structs.replace(
+            decision,
+            id=self.task.id,
+            tenant=exchange.tenant,
+            trace_id=self.task.traceparent[3:35],
+            first_token_ms=None if first_s is None else first_s * 1000,
+            total_ms=exchange.elapsed_s * 1000,
+        )
+
+
+def check_model(edge: Edge, exchange: Exchange, model: str) -> None:
+    """Refuse a name that no component has.
+
+    Raises:
+        ModelNotFound: neither the catalog nor the roster knows it.
+    """
+    if model == AUTO:
+        return
+    spec = exchange.state.snapshot.catalog.components.get(model)
+    if spec is not None and spec.enabled:
+        return
+    # The roster hears of a new component up to two seconds before the catalog is read again.
+    if spec is None and any(b.component == model and b.kind not in _OWN_KINDS for b in edge.roster.all()):
+        return
+    shown = model[:64].encode("utf-8", "replace").decode()
+    raise ModelNotFound(f"The model {shown!r} does not exist; GET /v1/models lists those that do", param="model")
+
+
+def check_size(edge: Edge, task: Task, hint_bytes: int) -> None:
+    """Refuse a task that no hop of the bus would carry. `hint_bytes` spares small tasks the measuring.
+
+    Raises:
+        ContextLengthExceeded: a conversation longer than any component takes.
+        PayloadTooLarge: other work that is too large.
+    """
+    room_bytes = edge.bus.max_payload_bytes - _ENVELOPE_BYTES
+    if hint_bytes * 2 < room_bytes or len(encode(task)) <= room_bytes:
+        return
+    if isinstance(task.request, ChatRequest):
+        raise ContextLengthExceeded(
+            f"the conversation is longer than {room_bytes} bytes, more than any component takes", param="messages"
+        )
+    raise PayloadTooLarge(f"the request is larger than {room_bytes} bytes")
+
+
+def _traceparent(exchange: Exchange) -> str:
+    """The caller's trace context, or a new one whose trace has the request's id.
+
+    Source: https://www.w3.org/TR/trace-context/
+    """
+    given = exchange.header(b"traceparent")
+    if given is not None and len(given) == _TRACEPARENT_CHARS and given.startswith(b"00-"):
+        parts = given.decode("ascii", "replace").split("-")
+        if [len(part) for part in parts] == [2, 32, 16, 2] and all(set(p) <= _HEX for p in parts) and int(parts[1], 16):
+            return "-".join(parts)
+    return f"00-{exchange.id}-{secrets.token_hex(8)}-01"
+
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def _failure(error: BaseException) -> TurnoutError:
+    if isinstance(error, TurnoutError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return Cancelled("the gateway stopped before the answer was complete")
+    return InternalError("the gateway failed")

@@ -1,0 +1,125 @@
+"""What `GET /metrics` shows: the gateway's own counts, and the roster as it stands when asked.
+
+Labels come from the catalog and the roster only, so that no stranger can make the number of series grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.contracts.beat import Beat
+from services.contracts.events import Usage
+
+CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
+_LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_MAX_FACTS = 64
+_NOBODY = "none"
+
+
+class Metrics:
+    """The gateway's counters, in a registry of their own."""
+
+    def __init__(self, roster: Callable[[], list[Beat]]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "turnout_requests", "Answered HTTP requests", ("route", "component", "status"), registry=self._registry
+        )
+        self._latency = Histogram(
+            "turnout_request_seconds",
+            "Time from request to end of answer",
+            ("route", "component"),
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._first_token = Histogram(
+            "turnout_first_token_seconds",
+            "Time from request to first event of the answer",
+            ("component",),
+            buckets=_LATENCY_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._tokens = Counter(
+            "turnout_tokens", "Tokens of finished answers", ("component", "direction"), registry=self._registry
+        )
+        self._cost = Counter("turnout_cost_usd", "Cost of finished answers", ("component",), registry=self._registry)
+        self._in_flight = Gauge("turnout_in_flight", "Requests being served", registry=self._registry)
+        self._dropped = Counter(
+            "turnout_decisions_dropped", "Decision records lost because the bus was too slow", registry=self._registry
+        )
+        self._registry.register(_RosterCollector(roster))
+        ProcessCollector(registry=self._registry)
+        self.in_flight = 0
+
+    def begin(self) -> None:
+        """A request has arrived."""
+        self.in_flight += 1
+
+    def end(self, route: str, component: str, status: int, elapsed_s: float, first_token_s: float | None) -> None:
+        """A request has ended. `route` is a path template, never a path."""
+        self.in_flight -= 1
+        component = component or _NOBODY
+        self._requests.labels(route, component, status).inc()
+        self._latency.labels(route, component).observe(elapsed_s)
+        if first_token_s is not None:
+            self._first_token.labels(component).observe(first_token_s)
+
+    def spend(self, component: str, usage: Usage) -> None:
+        """An answer has been paid for."""
+        self._tokens.labels(component, "input").inc(usage.input_tokens)
+        self._tokens.labels(component, "output").inc(usage.output_tokens)
+        self._tokens.labels(component, "cached").inc(usage.cached_tokens)
+        self._cost.labels(component).inc(max(0.0, usage.cost_usd))
+
+    def drop_decision(self) -> None:
+        """A decision could not be recorded."""
+        self._dropped.inc()
+
+    def render(self) -> bytes:
+        """Everything in Prometheus's text form."""
+        self._in_flight.set(self.in_flight)
+        return generate_latest(self._registry)
+
+
+class _RosterCollector(Collector):
+    """Series made afresh from the roster: those of an instance that is gone are gone too."""
+
+    def __init__(self, roster: Callable[[], list[Beat]]) -> None:
+        self._roster = roster
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        beats = self._roster()
+        yield self._gauge(beats, "up", "1 when the instance takes work", lambda b: float(b.state == "ready"))
+        yield self._gauge(beats, "slots", "Requests it works on at once", lambda b: b.slots)
+        yield self._gauge(beats, "in_use", "Slots taken", lambda b: b.in_use)
+        yield self._gauge(beats, "queued", "Requests waiting for a slot", lambda b: b.queued)
+        yield self._counter(beats, "requests", "Requests since it started", lambda b: b.totals.requests)
+        yield self._counter(beats, "errors", "Failed requests since it started", lambda b: b.totals.errors)
+        yield self._counter(beats, "cost_usd", "Cost since it started", lambda b: b.totals.cost_usd)
+        facts = GaugeMetricFamily(
+            "turnout_component_fact", "What an instance tells of itself", labels=("component", "instance", "fact")
+        )
+        for beat in beats:
+            for name, value in list(beat.facts.items())[:_MAX_FACTS]:
+                facts.add_metric((beat.component, beat.instance, name), value)
+        yield facts
+
+    @staticmethod
+    def _gauge(beats: list[Beat], name: str, text: str, value: Callable[[Beat], float]) -> Metric:
+        family = GaugeMetricFamily(f"turnout_component_{name}", text, labels=("component", "instance"))
+        for beat in beats:
+            family.add_metric((beat.component, beat.instance), value(beat))
+        return family
+
+    @staticmethod
+    def _counter(beats: list[Beat], name: str, text: str, value: Callable[[Beat], float]) -> Metric:
+        family = CounterMetricFamily(f"turnout_component_{name}", text, labels=("component", "instance"))
+        for beat in beats:
+            family.add_metric((beat.component, beat.instance), value(beat))
+        return family

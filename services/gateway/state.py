@@ -1,0 +1,116 @@
+"""What the gateway knows of the configuration: one immutable object, swapped whole.
+
+A request reads `Live.current` once and works with that object to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from services.bus.port import Bus
+from services.contracts import subjects
+from services.contracts.catalog import Gateway, KeyRef, Snapshot
+from services.contracts.errors import ConfigError, TurnoutError
+
+log = structlog.get_logger()
+
+POLL_S = 2.0
+_MAX_KEY_FILE_BYTES = 1024 * 1024
+_TENANT_CHARS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One revision of the catalog and the keys in force.
+
+    Attributes:
+        tenants: SHA-256 of an accepted key -> its tenant; None: no keys are configured and everyone may enter.
+    """
+
+    snapshot: Snapshot
+    tenants: dict[bytes, str] | None = None
+
+    @property
+    def gateway(self) -> Gateway:
+        """The limits of the HTTP edge."""
+        return self.snapshot.catalog.gateway
+
+
+class Live:
+    """Holds the current `State` and replaces it when the catalog or the keys change."""
+
+    def __init__(self, bus: Bus, state: State) -> None:
+        self._bus = bus
+        self.current = state
+
+    async def refresh(self) -> None:
+        """Look once whether something changed. What cannot be read leaves the old state in force."""
+        snapshot = self.current.snapshot
+        try:
+            found = await self._bus.kv_get(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
+            if found is not None and found[1] != snapshot.revision:
+                snapshot = Snapshot.model_validate_json(found[0]).model_copy(update={"revision": found[1]})
+            tenants = await asyncio.to_thread(read_tenants, snapshot)
+        except (TurnoutError, ValidationError) as error:
+            log.warning("catalog_not_refreshed", error=str(error))
+            return
+        changed = State(snapshot, tenants)
+        if changed.snapshot is not self.current.snapshot or changed.tenants != self.current.tenants:
+            log.info("catalog_in_force", revision=snapshot.revision)
+            self.current = changed
+
+    async def follow(self, interval_s: float = POLL_S) -> None:
+        """Refresh for ever. Polled, because a watch goes silent when the bus restarts."""
+        while True:
+            await asyncio.sleep(interval_s)
+            await self.refresh()
+
+
+def read_tenants(snapshot: Snapshot) -> dict[bytes, str] | None:
+    """The accepted keys, hashed; None where the catalog names none.
+
+    Raises:
+        ConfigError: the place it names cannot be read or holds no key.
+    """
+    where = snapshot.catalog.gateway.keys
+    if where is None:
+        return None
+    lines = (line.strip() for line in _read_keys(where, Path(snapshot.base_dir)).splitlines())
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise ConfigError(f"gateway.keys: {_place(where)} holds no key; put one key a line there")
+    return {key_digest(key.encode()): tenant_of(key.encode()) for key in keys}
+
+
+def key_digest(key: bytes) -> bytes:
+    """What keys are compared by: a lookup by digest tells a stop-watch nothing about the key."""
+    return hashlib.sha256(key).digest()
+
+
+def tenant_of(key: bytes) -> str:
+    """The short name under which a key's traffic is recorded. The key cannot be derived from it."""
+    return hashlib.sha256(b"turnout tenant " + key).hexdigest()[:_TENANT_CHARS]
+
+
+def _read_keys(where: KeyRef, base_dir: Path) -> str:
+    if where.env is not None:
+        value = os.environ.get(where.env)
+        if value is None:
+            raise ConfigError(f"gateway.keys: {_place(where)} is not set")
+        return value
+    try:
+        with (base_dir / str(where.file)).open("rb") as file:
+            return file.read(_MAX_KEY_FILE_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"gateway.keys: {_place(where)} cannot be read: {error}") from error
+
+
+def _place(where: KeyRef) -> str:
+    return f"environment variable {where.env}" if where.env is not None else f"file {where.file}"

@@ -1,0 +1,26 @@
+"""`GET /v1/status`: the catalog in force and every instance that lives, for `turnout status`."""
+
+from __future__ import annotations
+
+import time
+
+from services.gateway.edge import Edge
+from services.gateway.exchange import Exchange
+from services.gateway.health import missing
+
+
+async def status(edge: Edge, exchange: Exchange) -> None:
+    """Show everything that is known of the system. The catalog holds the places of secrets, never a secret."""
+    snapshot = exchange.state.snapshot
+    beats = edge.roster.all()
+    await exchange.respond_json(
+        {
+            "revision": snapshot.revision,
+            "now_s": time.time(),
+            "started_s": edge.started_s,
+            "in_flight": edge.metrics.in_flight,
+            "missing": missing(snapshot, beats),
+            "components": {name: spec.model_dump(mode="json") for name, spec in snapshot.catalog.components.items()},
+            "instances": sorted(beats, key=lambda beat: (beat.component, beat.instance)),
+        }
+    )
