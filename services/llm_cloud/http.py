@@ -151,14 +151,14 @@ class Upstream:
                 raise
             if isinstance(found, httpx.Response):
                 return Reply(found, self._breaker, permit)
-            error, again, sick = found
+            error, again, sick, after_s = found
             if sick:
                 self._breaker.failure(permit, error.message)
             elif again:
                 self._breaker.forget(permit)
             else:
                 self._breaker.success(permit)  # it looked at the request, so it lives
-            wait_s = pause_s(attempt, error.retry_after_s, self._luck())
+            wait_s = pause_s(attempt, after_s, self._luck())
             late = time.time() + wait_s >= deadline_s
             if not again or attempt >= self._retries or wait_s > LONGEST_WAIT_S or late:
                 raise error

@@ -42,11 +42,13 @@ class Refusal(NamedTuple):
     Attributes:
         again: the same request may succeed soon.
         sick: it speaks of the upstream's health and not of this request.
+        after_s: when the upstream wishes to be asked again, if it said so.
     """
 
     error: TurnoutError
     again: bool
     sick: bool
+    after_s: float | None = None
 
 
 class Told(NamedTuple):
@@ -72,11 +74,11 @@ def refusal(status: int, told: Told, retry_after_s: float | None) -> Refusal:
     if status in (_TOO_MANY, _VENDOR_OVERLOADED):
         after_s = 1.0 if retry_after_s is None else retry_after_s
         error = Overloaded(f"the upstream is overloaded{because}", retry_after_s=after_s)
-        return Refusal(error, again=True, sick=status == _VENDOR_OVERLOADED)
+        return Refusal(error, again=True, sick=status == _VENDOR_OVERLOADED, after_s=retry_after_s)
     if _REDIRECT <= status < _INVALID_FROM:
         return Refusal(UpstreamError(f"the upstream redirects ({status}): check its base_url"), again=False, sick=True)
     failed = UpstreamError(f"the upstream answered {status}{because}", retry_after_s=retry_after_s)
-    return Refusal(failed, again=status in _AGAIN or status >= _SERVER, sick=status >= _SERVER)
+    return Refusal(failed, status in _AGAIN or status >= _SERVER, sick=status >= _SERVER, after_s=retry_after_s)
 
 
 def _invalid(told: Told, because: str) -> TurnoutError:

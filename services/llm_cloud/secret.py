@@ -12,7 +12,7 @@ from services.contracts.catalog import KeyRef
 MAX_KEY_CHARS = 8192
 HIDDEN = "***"
 # What keys look like with the vendors we know, plus anything behind "Bearer": vendors quote keys in their errors.
-_KEY_LIKE = re.compile(r"(?i)\bbearer\s+\S+|\b(?:sk|pk|rk|gsk|xai|key|api)[-_][\w*.-]{8,}|\bAIza[\w-]{10,}")
+_KEY_LIKE = re.compile(r"(?i)\bbearer\s+\S+|\b(?:sk|pk|rk|gsk|xai)[-_][\w*.-]{8,}|\bAIza[\w-]{10,}")
 _USABLE = re.compile(r"[\x21-\x7e]+")
 
 
@@ -29,6 +29,7 @@ class Secret:
         self._path = Path(base_dir, ref.file).expanduser() if ref is not None and ref.file is not None else None
         self._seen: tuple[int, int, int] | None = None
         self._value: str | None = None
+        self._former: str | None = None  # requests sent with it may still fail, and quote it
         self._version = 0
         self.missing = ""
 
@@ -52,8 +53,9 @@ class Secret:
 
     def scrub(self, text: str) -> str:
         """`text` without the key, and without anything that looks like one."""
-        if self._value:
-            text = text.replace(self._value, HIDDEN)
+        for key in (self._value, self._former):
+            if key:
+                text = text.replace(key, HIDDEN)
         return _KEY_LIKE.sub(HIDDEN, text)
 
     def _where(self) -> str:
@@ -87,5 +89,6 @@ class Secret:
         value = None if problem else text
         if value != self._value or self._version == 0:
             self._version += 1
+            self._former = self._value or self._former
         self._value = value
         self.missing = f"no key: {self._where()} {problem}" if problem else ""

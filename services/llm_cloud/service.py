@@ -37,6 +37,7 @@ log = structlog.get_logger()
 # A model that refuses one of these is asked again without it: to the router, too, they are wishes.
 _SOFT = frozenset({"temperature", "top_p", "max_tokens", "max_completion_tokens"})
 _NO_WISHES = Sampling()
+_MAX_PORT = 65_535
 _HEADERS = [
     ("content-type", JSON),
     ("accept", f"{JSON}, {STREAM}"),
@@ -107,7 +108,10 @@ class CloudService:
         self._secret.value()
         missing = self._secret.missing
         is_open = self._breaker.state == "open"
-        left_alone = f"left alone for {self._breaker.retry_after_s:.0f} s: {self._breaker.reason}" if is_open else ""
+        left_alone = ""
+        if is_open:
+            because = self._secret.scrub(self._breaker.reason)
+            left_alone = f"left alone for {self._breaker.retry_after_s:.0f} s: {because}"
         return Description(
             model=self._spec.model,
             capabilities=self._capabilities,
@@ -260,8 +264,8 @@ def _checked(base_url: str) -> httpx.URL:
         url = httpx.URL(base_url)
     except (httpx.InvalidURL, ValueError) as error:
         raise ConfigError(f"base_url {base_url!r} is not a URL") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(f"base_url {base_url!r} must be http(s)://host[:port]/path")
     if url.userinfo or url.query or url.fragment:
         raise ConfigError("base_url must have no user, query or fragment; a key belongs in `key`")
+    if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 1) <= _MAX_PORT:
+        raise ConfigError(f"base_url {base_url!r} must be http(s)://host[:port]/path")
     return url

@@ -28,7 +28,7 @@ _PORTS = {"http": 80, "https": 443}
 class DirectTransport(httpx.AsyncBaseTransport):
     """HTTP/1.1 with keep-alive. The number of connections is bounded by whoever bounds the requests."""
 
-    def __init__(self, tls: ssl.SSLContext, max_idle: int) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, max_idle: int) -> None:
         self._tls = tls
         self._max_idle = max_idle
         self._idle: dict[_Origin, list[Connection]] = {}
@@ -93,15 +93,15 @@ class DirectTransport(httpx.AsyncBaseTransport):
     async def _connect(self, origin: _Origin, timeout_s: float) -> Connection:
         scheme, host, port = origin
         loop = asyncio.get_running_loop()
-        encrypted = scheme == "https"
+        tls = self._tls if scheme == "https" else None
         try:
             async with asyncio.timeout(timeout_s):
                 _, connection = await loop.create_connection(
                     lambda: Connection(loop),
                     host,
                     port,
-                    ssl=self._tls if encrypted else None,
-                    server_hostname=host if encrypted else None,
+                    ssl=tls,
+                    server_hostname=host if tls is not None else None,
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"no connection within {timeout_s:g} s") from error
@@ -139,14 +139,15 @@ def make_transport(base_url: httpx.URL, max_connections: int) -> httpx.AsyncBase
     Raises:
         ConfigError: the environment names a proxy that cannot be used.
     """
-    tls = httpx.create_ssl_context()
     proxy = _proxy_for(base_url)
+    # Reading the trusted certificates takes 0.1 s and more: only who needs them pays.
+    tls = httpx.create_ssl_context() if base_url.scheme == "https" or proxy is not None else None
     if proxy is None:
         return DirectTransport(tls, max_connections)
     log.info("proxy_used", host=base_url.host)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=max_connections, keepalive_expiry=IDLE_S)
     try:
-        return httpx.AsyncHTTPTransport(verify=tls, limits=limits, proxy=proxy, trust_env=False)
+        return httpx.AsyncHTTPTransport(verify=tls or True, limits=limits, proxy=proxy, trust_env=False)
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise ConfigError("the environment names a proxy that cannot be used: only http:// and https:// can") from error
 

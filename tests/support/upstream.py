@@ -68,7 +68,9 @@ class Received:
     def prompt(self) -> str:
         """All text of the request, system prompt included."""
         system = self.body.get("system") or ""
-        return "\n".join([*([system] if isinstance(system, str) else []), *(text_of(m) for m in self.messages)])
+        return "\n".join(
+            [*([system] if isinstance(system, str) and system else []), *(text_of(m) for m in self.messages)]
+        )
 
     def used_key(self, key: str) -> bool:
         """Whether the request was authorized with `key`."""

@@ -10,7 +10,7 @@ import pytest
 
 from services.bus.memory import MemoryBus
 from services.contracts.errors import Unsupported, UpstreamError
-from services.contracts.events import Delta, Finished, Usage
+from services.contracts.events import Delta
 from services.contracts.messages import (
     Blob,
     ChatRequest,
@@ -23,7 +23,7 @@ from services.contracts.messages import (
     ToolCall,
     ToolSpec,
 )
-from tests.services.llm_cloud.answers import Heard, hear
+from tests.services.llm_cloud.answers import hear
 from tests.services.llm_cloud.conftest import Cloud
 from tests.support.direct import chat
 from tests.support.upstream import Behaviour, Upstream
@@ -163,7 +163,7 @@ async def test_every_honoured_parameter_is_sent(upstream: Upstream, cloud: Cloud
         "type": "json_schema",
         "json_schema": {"name": "point", "schema": schema, "strict": True},
     }
-    assert [one.top for one in heard.logprobs][0] == (("All ", -0.1), ("other", -2.5))
+    assert heard.logprobs[0].top == (("All ", -0.1), ("other", -2.5))
 
 
 async def test_the_length_limit_is_reported(upstream: Upstream, cloud: Cloud) -> None:
@@ -272,8 +272,3 @@ async def test_connections_are_kept_alive(upstream: Upstream, cloud: Cloud) -> N
             await hear(direct, chat("go", stream=stream))
     assert len(upstream.requests) == 5
     assert upstream.connections == 1
-
-
-def test_heard_is_not_blind() -> None:
-    heard = Heard.of([Delta("a"), Finished(Usage(1, 1))])
-    assert heard.text == "a"
