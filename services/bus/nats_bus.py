@@ -239,7 +239,10 @@ class NatsBus:
             await self._client.flush(timeout=1)
         except (NatsError, OSError) as error:
             log.debug("bus_flush_at_close_failed", error=str(error))
-        await self._client.close()
+        try:
+            await self._client.close()
+        except OSError as error:
+            log.debug("bus_was_already_gone", error=str(error))
 
     async def ensure_storage(self, replicas: int = 1) -> None:
         """Create the streams and buckets that are missing; idempotent."""

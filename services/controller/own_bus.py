@@ -56,11 +56,6 @@ class OwnBus:
         """Where it listens, with its password."""
         return self._ready.result()
 
-    def kill(self) -> None:
-        """End it now."""
-        if self.server is not None and self.server.process.returncode is None:
-            self.server.process.kill()
-
     async def _keep(self) -> None:
         backoff = Backoff()
         port, password = 0, ""

@@ -11,7 +11,7 @@ from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from services.controller.lines import Line, LineSplitter
 from services.controller.reconciler import Instance
@@ -94,25 +94,34 @@ class ProcessDriver:
 
     async def start(self, instance: Instance) -> ChildProcess:
         """See `Driver.start`."""
-        process = await asyncio.create_subprocess_exec(
-            *self._command(instance.kind),
-            env=self._environment(instance),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            # Its own group: Ctrl-C in a terminal reaches the parent alone, and `kill` reaches the child's children.
-            start_new_session=True,
-            # In the child before its program: even one that dies while importing must not outlive its parent.
-            preexec_fn=functools.partial(die_with_parent, os.getpid()),
-        )
-        return ChildProcess(process, functools.partial(self._show, instance.name))
+        # A pipe of our own: asyncio's would let `wait` return only when the child's children have closed it as well.
+        read_end, write_end = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command(instance.kind),
+                env=self._environment(instance),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                # Its own group: Ctrl-C in a terminal reaches the parent alone, `kill` reaches the child's children.
+                start_new_session=True,
+                # In the child before its program: even one that dies while importing must not outlive its parent.
+                preexec_fn=functools.partial(die_with_parent, os.getpid()),
+            )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        return ChildProcess(process, os.fdopen(read_end, "rb", 0), functools.partial(self._show, instance.name))
 
 
 class ChildProcess:
     """See `Handle`."""
 
-    def __init__(self, process: Process, show: Callable[[str], Line]) -> None:
+    def __init__(self, process: Process, output: BinaryIO, show: Callable[[str], Line]) -> None:
         self._process = process
+        self._output = output
         self._show = show
         self._reason = ""
         self._last: deque[str] = deque(maxlen=_REMEMBERED_LINES)
@@ -130,6 +139,7 @@ class ChildProcess:
         # A process that left the group may hold the pipe open, so its end is not awaited for long.
         await asyncio.wait([self._reading], timeout=_LAST_WORDS_S)
         self._reading.cancel()
+        await asyncio.wait([self._reading])
         return Ending(code, self._reason or (self._last[-1] if self._last else ""))
 
     def terminate(self) -> None:
@@ -149,15 +159,19 @@ class ChildProcess:
             os.killpg(self._process.pid, signum)
 
     async def _read(self) -> None:
-        stream = self._process.stdout
-        if stream is None:
-            return
+        stream = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), self._output
+        )
         lines = LineSplitter()
-        while data := await stream.read(_READ_BYTES):
-            for text in lines.feed(data):
+        try:
+            while data := await stream.read(_READ_BYTES):
+                for text in lines.feed(data):
+                    self._take(text)
+        finally:
+            for text in lines.end():
                 self._take(text)
-        for text in lines.end():
-            self._take(text)
+            transport.close()
 
     def _take(self, text: str) -> None:
         line = self._show(text)

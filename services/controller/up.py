@@ -77,9 +77,9 @@ class _System:
         self._port = port
         self._state_dir = state_dir
         self._begun_s = begun_s
-        self._signals = StopSignals()
 
     async def run(self) -> int:
+        self._signals = StopSignals()  # belongs to the loop that runs only now
         self._signals.install()
         async with AsyncExitStack() as stack:
             own_bus = await stack.enter_async_context(OwnBus.running(self._state_dir, self._screen.say))
@@ -92,7 +92,7 @@ class _System:
             supervisor = self._supervisor(bus, own_bus.url)
             steps = plan(wanted(self._snapshot), ())
             self._screen.align([instance.name for instance in steps.start])
-            stack.push_async_callback(self._stop, supervisor, own_bus)
+            stack.push_async_callback(self._stop, supervisor)
             await supervisor.apply(steps, GRACE_S)
             await self._start_up(roster, supervisor)
             await self._until_stopped(supervisor)
@@ -163,14 +163,13 @@ class _System:
             refused.cancel()
         self._screen.say(f"stopping {len(supervisor.running)} processes (again to stop at once)")
 
-    async def _stop(self, supervisor: Supervisor, own_bus: OwnBus) -> None:
+    async def _stop(self, supervisor: Supervisor) -> None:
         """Everything but the bus, which the children still need to say good-bye."""
         self._screen.status("")
         stopping = asyncio.create_task(supervisor.stop(GRACE_S))
         await _first_of(stopping, self._signals.second)
         if not stopping.done():
             supervisor.kill()
-            own_bus.kill()
         await stopping
 
     def _url(self) -> str:

@@ -1,0 +1,61 @@
+"""A component for the supervisor's tests: a real worker on the real bus, whose name says how it behaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+from services.bus.nats_bus import NatsBus
+from services.contracts.errors import ConfigError
+from services.contracts.events import Event, Finished, Usage
+from services.contracts.messages import Task
+from services.worker.process import Identity, run
+from services.worker.runtime import Worker
+from services.worker.service import Description, Job
+
+
+class Behaving:
+    """Does nothing, in the way its name says."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def start(self) -> None:
+        if self.name.startswith("refusing"):
+            raise ConfigError("sha256: the file small.gguf has another digest")
+        if self.name.startswith("stubborn"):
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if self.name.startswith("parent"):
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            print(f"my child is {child.pid}", flush=True)
+
+    def describe(self) -> Description:
+        if self.name.startswith("keyless"):
+            return Description("none", (), state="unconfigured", detail="no key")
+        return Description("fake-1", ("chat",))
+
+    async def run(self, task: Task, job: Job) -> AsyncIterator[Event]:
+        yield Finished(Usage())
+
+    async def stop(self) -> None: ...
+
+
+async def body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
+    print(f"hello from {identity.instance}", flush=True)
+    worker = Worker(
+        bus, Behaving(identity.component), component=identity.component, kind="fake", instance=identity.instance
+    )
+    await worker.start()
+    await stop.wait()
+    await worker.drain(identity.drain_s)
+
+
+if __name__ == "__main__":
+    if os.environ["TURNOUT_COMPONENT"].startswith("crashing"):
+        sys.exit("this one always crashes")
+    run("fake", body)

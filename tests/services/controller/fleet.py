@@ -1,0 +1,106 @@
+"""`turnout up` with fake children, as a process of its own that a test can signal and kill."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from services.contracts.errors import ConfigError, TurnoutError
+from services.controller.screen import Screen
+from services.controller.up import Options, up
+from tests.support.processes import await_none_left, await_true, marked, new_mark, program
+from tests.support.running import free_port
+
+CHILD = Path(__file__).with_name("child.py")
+
+
+@dataclass
+class Fleet:
+    """A running `up`. `mark` is in the environment of all its processes."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+    port: int
+    mark: dict[str, str]
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def log(self) -> str:
+        return "".join(self.lines)
+
+    def await_line(self, text: str, *, times: int = 1) -> str:
+        """The last of so many lines that have `text` in them."""
+        try:
+            return await_true(lambda: [line for line in self.lines if text in line][times - 1 : times], repr(text))[0]
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log}") from error
+
+    def await_ready(self) -> None:
+        self.await_line("Turnout is ready")
+
+    def pids_of(self, instance: str) -> list[int]:
+        """The processes that were started as this instance, and their children."""
+        return [pid for pid, env in marked(self.mark).items() if env.get("TURNOUT_INSTANCE") == instance]
+
+    def bus_pid(self) -> int:
+        (found,) = [pid for pid in marked(self.mark) if program(pid) == "nats-server"]
+        return found
+
+    def end(self, timeout_s: float = 10.0) -> int:
+        """Wait for its end; returns the exit code."""
+        code = self.process.wait(timeout_s)
+        await_none_left(self.mark, 1.0)
+        return code
+
+
+@contextmanager
+def fleet(folder: Path, *components: str, port: int | None = None) -> Iterator[Fleet]:
+    """Run `up` on a catalog of components whose names say how they behave. Nothing survives the block."""
+    config = folder / "turnout.yaml"
+    config.write_text("components:\n" + "".join(f"  {name}:\n    kind: vision\n    slots: 1\n" for name in components))
+    assert yaml.safe_load(config.read_text())
+    port = port or free_port()
+    mark = new_mark()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.services.controller.fleet", config, str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **mark, "OPENAI_API_KEY": "not-for-everyone"},
+        start_new_session=True,
+    )
+    running = Fleet(process, folder, port, mark)
+    reader = threading.Thread(target=lambda: running.lines.extend(iter(process.stdout.readline, "")), daemon=True)  # type: ignore[union-attr]  # it is a pipe
+    reader.start()
+    try:
+        yield running
+    finally:
+        process.kill()
+        process.wait()
+        for pid in marked(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await_none_left(mark)
+        reader.join(5)
+
+
+def _command(_kind: str) -> Sequence[str]:
+    return (sys.executable, "-P", str(CHILD))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(up(Options(Path(sys.argv[1]), int(sys.argv[2]), command=_command), Screen()))
+    except TurnoutError as failure:
+        print(failure.message)
+        sys.exit(78 if isinstance(failure, ConfigError) else 1)

@@ -1,0 +1,56 @@
+"""What runs, as the operating system sees it: found by a mark in the environment, which every descendant inherits."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+MARK = "TURNOUT_TEST_RUN"
+T = TypeVar("T")
+
+
+def new_mark() -> dict[str, str]:
+    """An environment variable that nobody else has."""
+    return {MARK: secrets.token_hex(8)}
+
+
+def marked(mark: dict[str, str]) -> dict[int, dict[str, str]]:
+    """The environments of all processes with this mark, by process id. Zombies have none."""
+    entry = f"{MARK}={mark[MARK]}"
+    found: dict[int, dict[str, str]] = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            entries = (folder / "environ").read_bytes().decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue  # it ended, or is another user's
+        if entry in entries:
+            found[int(folder.name)] = dict(one.partition("=")[::2] for one in entries if "=" in one)
+    return found
+
+
+def program(pid: int) -> str:
+    """The name of what a process runs; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def await_true(condition: Callable[[], T], what: str, timeout_s: float = 30.0) -> T:
+    """The first true value of `condition()`."""
+    give_up_s = time.monotonic() + timeout_s
+    while time.monotonic() < give_up_s:
+        if value := condition():
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"{what} did not come true in {timeout_s} s")
+
+
+def await_none_left(mark: dict[str, str], timeout_s: float = 5.0) -> None:
+    """Wait until nothing with this mark runs."""
+    await_true(lambda: not marked(mark), f"no process left (there are {list(marked(mark))})", timeout_s)
