@@ -217,15 +217,19 @@ class Ask:
     ) -> AsyncGenerator[Event]:
         task = sub_task(self._job.task, next(self._numbers), request, model, self.spent, quality, timeout_s)
         call = Call(self._bus, self._roster, task)
-        async with aclosing(call.events()) as events:  # type: ignore[type-var]  # `events` is an async generator
-            async for event in events:
-                if isinstance(event, Started):
-                    note.component = event.component
-                elif isinstance(event, Finished):
-                    self._charge(event.usage)
-                    for step in event.steps:
-                        self._record(step)
-                yield event
+        try:
+            async with aclosing(call.events()) as events:  # type: ignore[type-var]  # `events` is an async generator
+                async for event in events:
+                    if isinstance(event, Started):
+                        note.component = event.component
+                    elif isinstance(event, Finished):
+                        self._charge(event.usage)
+                        for step in event.steps:
+                            self._record(step)
+                    yield event
+        except TurnoutError:
+            self._charge(call.spent)
+            raise
 
     def _charge(self, usage: Usage) -> None:
         self.spent += usage

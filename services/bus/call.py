@@ -23,7 +23,7 @@ from services.contracts.errors import (
     TurnoutError,
     from_info,
 )
-from services.contracts.events import ENVELOPE_DECODER, Event, Failed, Finished, Started
+from services.contracts.events import ENVELOPE_DECODER, Event, Failed, Finished, Started, Usage
 from services.contracts.messages import Task, encode
 
 ROUTER = "router"
@@ -38,6 +38,7 @@ class Call:
     Attributes:
         task: as sent, with the inbox of this call.
         started: who answers, from the first event on.
+        spent: what a failed answer had taken all the same; an answer that finished says so itself.
     """
 
     def __init__(self, bus: Bus, roster: Roster, task: Task) -> None:
@@ -45,6 +46,7 @@ class Call:
         self._roster = roster
         self.task = task
         self.started: Started | None = None
+        self.spent = Usage()
         self._inbox: Inbox | None = None
         self._route: asyncio.Task[Routed] | None = None
         self._watches: list[asyncio.Future[None]] = []
@@ -128,6 +130,7 @@ class Call:
                     self._watch(event.instance, self._inbox, _WORKER_GONE)
             elif isinstance(event, Failed):
                 self._ended = True
+                self.spent = event.usage
                 raise from_info(event.error)
             elif isinstance(event, Finished):
                 self._ended = True
