@@ -1,0 +1,320 @@
+"""Tool calls: how they are asked for, held to a grammar, and read back out of the text as it grows.
+
+Three conventions are known. Qwen and Hermes write `<tool_call>{"name": …, "arguments": …}</tool_call>` where they like;
+Llama 3.1 answers with nothing but `{"name": …, "parameters": …}`. A model whose template knows no tools is told the
+first convention in its system prompt, and the grammar makes sure that it keeps to it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from services.contracts.errors import InvalidRequest, Unsupported
+from services.contracts.events import ToolCallDelta
+from services.contracts.messages import ChatRequest, Message, ToolSpec
+from services.llm_local.grammar import Schemas
+from services.llm_local.pattern import literal
+
+MAX_TOOLS = 128
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=[^\s])')
+_MAX_HEAD_CHARS = 400
+
+Style = Literal["tagged", "bare"]
+
+
+@dataclass(frozen=True)
+class ToolPlan:
+    """How the tools of one request are handled.
+
+    Attributes:
+        style: `tagged` as Qwen and Hermes do, `bare` as Llama 3.1 does.
+        shown: tools to give to the template; empty if it knows none.
+        preamble: what to tell a model whose template knows none.
+        forced: grammar rules' root for an answer that must be a call, or empty.
+        offered: root of the grammar to hold the rest of the answer to once it has begun a call, or empty.
+    """
+
+    style: Style
+    shown: tuple[ToolSpec, ...]
+    preamble: str
+    forced: str
+    offered: str
+
+
+def plan(request: ChatRequest, template: str, schemas: Schemas) -> ToolPlan | None:
+    """What to do about the tools of a request; None if there are none, or they must not be used.
+
+    Args:
+        request: tools and `tool_choice` are what matters.
+        template: the chat template's source; tells the conventions the model was trained on.
+        schemas: collects the grammar's rules.
+
+    Raises:
+        InvalidRequest: a bad name, a bad schema, or a choice that is not among the tools.
+    """
+    tools, choice = request.tools, request.tool_choice
+    if not tools:
+        if choice not in ("auto", "none"):
+            raise InvalidRequest("`tool_choice` asks for a tool, but there are no `tools`", param="tool_choice")
+        return None
+    if len(tools) > MAX_TOOLS:
+        raise InvalidRequest(f"at most {MAX_TOOLS} tools", param="tools")
+    for tool in tools:
+        if not _NAME.fullmatch(tool.name):
+            raise InvalidRequest("a tool's name has 1 to 64 of A-Z a-z 0-9 _ . -", param="tools")
+    if choice == "none":
+        return None
+    usable = tools
+    if choice not in ("auto", "required"):
+        usable = tuple(tool for tool in tools if tool.name == choice)
+        if not usable:
+            raise InvalidRequest(
+                f"`tool_choice` names {choice[:64]!r}, which is not among `tools`", param="tool_choice"
+            )
+    knows = "tools" in template
+    style: Style = "bare" if knows and OPEN not in template and "python_tag" in template else "tagged"
+    call = _call_rule(usable, schemas, "parameters" if style == "bare" else "arguments")
+    forced, offered = _roots(style, call, schemas, many=request.parallel_tool_calls)
+    return ToolPlan(
+        style=style,
+        shown=tools if knows else (),
+        preamble="" if knows else _preamble(tools),
+        forced=forced if choice != "auto" else "",
+        offered=offered if choice == "auto" else "",
+    )
+
+
+def _call_rule(tools: Sequence[ToolSpec], schemas: Schemas, key: str) -> str:
+    parts: list[str] = []
+    for tool in tools:
+        head = literal(f'{{"name": "{tool.name}", "{key}": ')
+        parts.append(f'{head} {_arguments(tool, schemas)} "}}"')
+    return schemas.rule(" | ".join(parts))
+
+
+def _arguments(tool: ToolSpec, schemas: Schemas) -> str:
+    """The arguments' schema as a rule. Without `strict` a schema beyond our grammar still gives a JSON object."""
+    parameters = {"type": "object", **tool.parameters}
+    try:
+        return schemas.add(parameters)
+    except Unsupported:
+        if tool.strict:
+            raise
+        return "object"
+
+
+def _roots(style: Style, call: str, schemas: Schemas, *, many: bool) -> tuple[str, str]:
+    """The grammar from the start of an answer, and that from just behind an opening tag."""
+    if style == "bare":
+        return call, ""
+    inside = schemas.rule(f'"\\n"? {call} "\\n"? {literal(CLOSE)}')
+    again = f'("\\n"? {literal(OPEN)} {inside})*' if many else ""
+    return schemas.rule(f"{literal(OPEN)} {inside} {again}"), schemas.rule(f"{inside} {again}")
+
+
+def _preamble(tools: Sequence[ToolSpec]) -> str:
+    listed = "\n".join(
+        json.dumps({"name": tool.name, "description": tool.description, "parameters": tool.parameters})
+        for tool in tools
+    )
+    return (
+        f"You may call these functions:\n{listed}\n"
+        f'To call one, answer with {OPEN}{{"name": "<function>", "arguments": {{<arguments>}}}}{CLOSE} '
+        "and nothing else."
+    )
+
+
+def in_plain_turns(messages: Sequence[Message], preamble: str) -> list[Message]:
+    """The conversation for a template that knows no tools: calls and results become text of ordinary turns."""
+    turns: list[Message] = []
+    for message in messages:
+        if message.role == "tool":
+            text = f"<tool_response>\n{message.text}\n</tool_response>"
+            if turns and turns[-1].role == "user" and turns[-1].text.startswith("<tool_response>"):
+                turns[-1] = Message("user", f"{turns[-1].text}\n{text}")
+            else:
+                turns.append(Message("user", text))
+        elif message.tool_calls:
+            calls = [
+                f'{OPEN}\n{{"name": {json.dumps(call.name)}, "arguments": {call.arguments}}}\n{CLOSE}'
+                for call in message.tool_calls
+            ]
+            turns.append(Message(message.role, "\n".join([message.text, *calls] if message.text else calls)))
+        else:
+            turns.append(message)
+    if preamble:
+        if turns and turns[0].role == "system":
+            turns[0] = Message("system", f"{turns[0].text}\n\n{preamble}")
+        else:
+            turns.insert(0, Message("system", preamble))
+    return turns
+
+
+class ToolReader:
+    """Splits growing text into what the user reads and what is a call.
+
+    Attributes:
+        calls: how many calls have begun.
+        inside: whether the text is within a call now.
+    """
+
+    def __init__(self, style: Style) -> None:
+        self._style = style
+        self._mode: Literal["text", "head", "arguments", "tail"] = "text"
+        self._held = ""
+        self._scan = JsonScan()
+        self._spoken = False
+        self.calls = 0
+
+    @property
+    def inside(self) -> bool:
+        """Whether a call has begun and not yet ended."""
+        return self._mode in ("head", "arguments")
+
+    @property
+    def rest(self) -> str:
+        """What came behind the opening tag so far, while the call's head is not complete."""
+        return self._held if self._mode == "head" else ""
+
+    def push(self, text: str) -> tuple[str, list[ToolCallDelta]]:
+        """Add text; returns the readable part and the pieces of calls that are now certain."""
+        self._held += text
+        spoken: list[str] = []
+        pieces: list[ToolCallDelta] = []
+        while self._advance(spoken, pieces):
+            pass
+        return "".join(spoken), pieces
+
+    def finish(self) -> tuple[str, list[ToolCallDelta]]:
+        """The rest, when nothing more comes. A call that never took form is text after all."""
+        held, self._held = self._held, ""
+        if self._mode == "text":
+            return held, []
+        if self._mode == "head":
+            self._mode = "text"
+            return (OPEN if self._style == "tagged" else "") + held, []
+        return "", []
+
+    def _advance(self, spoken: list[str], pieces: list[ToolCallDelta]) -> bool:
+        """One step of the machine; False when it needs more text."""
+        if self._mode == "text":
+            return self._find_call(spoken) if self._style == "tagged" else self._find_bare(spoken)
+        if self._mode == "head":
+            return self._read_head(spoken, pieces)
+        if self._mode == "arguments":
+            return self._read_arguments(pieces)
+        return self._read_tail()
+
+    def _find_call(self, spoken: list[str]) -> bool:
+        at = self._held.find(OPEN)
+        if at >= 0:
+            before = self._held[:at]
+            spoken.append(before.rstrip() if self.calls or not before.strip() else before)
+            self._held = self._held[at + len(OPEN) :]
+            self._mode = "head"
+            return True
+        keep = next(
+            (n for n in range(min(len(OPEN) - 1, len(self._held)), 0, -1) if OPEN.startswith(self._held[-n:])), 0
+        )
+        cut = len(self._held) - keep
+        out, self._held = self._held[:cut], self._held[cut:]
+        if not (self.calls and not out.strip()):
+            spoken.append(out)
+        return False
+
+    def _find_bare(self, spoken: list[str]) -> bool:
+        start = self._held.lstrip()
+        if not start:
+            return False
+        if not self._spoken and start.startswith("{"):
+            self._mode = "head"
+            return True
+        self._spoken = True
+        spoken.append(self._held)
+        self._held = ""
+        return False
+
+    def _read_head(self, spoken: list[str], pieces: list[ToolCallDelta]) -> bool:
+        match = _HEAD.match(self._held)
+        if match:
+            name = json.loads(f'"{match[1]}"', strict=False)
+            pieces.append(ToolCallDelta(self.calls, f"call_{secrets.token_hex(12)}", name))
+            self.calls += 1
+            self._held = self._held[match.end() :]
+            self._scan = JsonScan()
+            self._mode = "arguments"
+            return True
+        if CLOSE in self._held or len(self._held) > _MAX_HEAD_CHARS:
+            spoken.append((OPEN if self._style == "tagged" else "") + self._held)
+            self._held, self._mode, self._spoken = "", "text", True
+        return False
+
+    def _read_arguments(self, pieces: list[ToolCallDelta]) -> bool:
+        end = self._scan.push(self._held)
+        if end is None:
+            if self._held:
+                pieces.append(ToolCallDelta(self.calls - 1, arguments=self._held))
+            self._held = ""
+            return False
+        if end:
+            pieces.append(ToolCallDelta(self.calls - 1, arguments=self._held[:end]))
+        self._held = self._held[end:]
+        self._mode = "tail"
+        return True
+
+    def _read_tail(self) -> bool:
+        if self._style == "bare":
+            self._held = ""
+            return False
+        at = self._held.find(CLOSE)
+        if at < 0:
+            return False
+        self._held = self._held[at + len(CLOSE) :].lstrip("\n")
+        self._mode = "text"
+        return True
+
+
+class JsonScan:
+    """Finds the end of a JSON value in text that arrives in pieces."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        self._begun = False
+
+    def push(self, text: str) -> int | None:
+        """Index just behind the value's end in this piece, or None if it goes on."""
+        for at, char in enumerate(text):
+            if self._in_string:
+                if self._escaped:
+                    self._escaped = False
+                elif char == "\\":
+                    self._escaped = True
+                elif char == '"':
+                    self._in_string = False
+                    if self._depth == 0:
+                        return at + 1
+            elif char == '"':
+                self._in_string = self._begun = True
+            elif char in "{[":
+                self._depth += 1
+                self._begun = True
+            elif char in "}]":
+                if self._depth == 0:
+                    return at
+                self._depth -= 1
+                if self._depth == 0:
+                    return at + 1
+            elif self._depth == 0 and self._begun and char in ", \n\t":
+                return at
+            elif not char.isspace():
+                self._begun = True
+        return None
