@@ -102,7 +102,7 @@ class Breaker:
         self._failures += 1
         if permit.probe:
             self._open(min(self._open_s * 2, self._open_max_s))
-        elif self._failures >= self._threshold:
+        elif self._failures >= self._threshold and self._open_until_s is None:
             self._open(self._least_open_s)
 
     def forget(self, permit: Permit) -> None:

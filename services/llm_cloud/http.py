@@ -129,7 +129,7 @@ class Upstream:
         self._luck = luck
         self.retried = 0
 
-    async def open(self, headers: list[tuple[str, str]], body: bytes, mime: str, deadline_s: float) -> Reply:
+    async def open(self, headers: httpx.Headers, body: bytes, mime: str, deadline_s: float) -> Reply:
         """Ask, and return once an answer of content type `mime` has begun.
 
         Args:
@@ -159,15 +159,15 @@ class Upstream:
             else:
                 self._breaker.success(permit)  # it looked at the request, so it lives
             wait_s = pause_s(attempt, after_s, self._luck())
-            late = time.time() + wait_s >= deadline_s
-            if not again or attempt >= self._retries or wait_s > LONGEST_WAIT_S or late:
+            late = wait_s > LONGEST_WAIT_S or time.time() + wait_s >= deadline_s
+            if not again or late or attempt >= self._retries or self._breaker.state == "open":
                 raise error
             log.info("retry", attempt=attempt + 1, wait_s=round(wait_s, 3), because=type(error).__name__)
             self.retried += 1
             attempt += 1
             await self._sleep(wait_s)
 
-    async def _attempt(self, headers: list[tuple[str, str]], body: bytes, mime: str) -> httpx.Response | Refusal:
+    async def _attempt(self, headers: httpx.Headers, body: bytes, mime: str) -> httpx.Response | Refusal:
         request = httpx.Request("POST", self._url, headers=headers, content=body, extensions=self._extensions)
         try:
             response = await self._transport.handle_async_request(request)

@@ -172,7 +172,7 @@ class OpenAiReader:
         said = choice.delta
         if said is None:
             return None
-        calls = tuple(self._placed(call) for call in said.tool_calls or ())
+        calls = tuple(self._placed(call) for call in said.tool_calls) if said.tool_calls else ()
         delta = Delta(_text(said.content), calls, _logprobs(choice), said.refusal or "")
         chars = chars_of(delta)
         self._chars += chars
@@ -225,9 +225,11 @@ def _text(content: str | list[Any] | None) -> str:
 
 def _logprobs(choice: _Choice) -> tuple[TokenLogprob, ...]:
     found = choice.logprobs.content if choice.logprobs is not None else None
+    if not found:
+        return ()
     return tuple(
         TokenLogprob(one.token, one.logprob, tuple((top.token, top.logprob) for top in one.top_logprobs or ()))
-        for one in found or ()
+        for one in found
     )
 
 

@@ -73,7 +73,7 @@ class CloudService:
         self._base_url = spec.base_url or vendor_url
         self._capabilities = _capabilities(spec)
         self._price = Price()
-        self._headers: list[tuple[str, str]] = []
+        self._headers = httpx.Headers()
         self._key_version = -1
         self._refused: frozenset[str] = frozenset()
         self._transport: httpx.AsyncBaseTransport | None = None
@@ -194,7 +194,7 @@ class CloudService:
                 log.info("wish_refused", model=self._spec.model, param=error.param)
                 self._refused |= {error.param}
 
-    def _authorize(self) -> list[tuple[str, str]]:
+    def _authorize(self) -> httpx.Headers:
         """The headers with the key of now."""
         key = self._secret.value()
         if self._secret.version != self._key_version:
@@ -202,7 +202,7 @@ class CloudService:
                 log.info("key_changed")
                 self._breaker.reset()  # what the old key could not do, the new one may
             self._key_version = self._secret.version
-            self._headers = [*_HEADERS, *self._dialect.headers(key)]
+            self._headers = httpx.Headers([*_HEADERS, *self._dialect.headers(key)])
         return self._headers
 
     def _note(self, error: TurnoutError, reply: Reply | None, tally: Tally) -> None:

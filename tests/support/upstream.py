@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import threading
 import time
 from collections import deque
@@ -87,7 +88,8 @@ class Upstream:
         key: if set, requests without it are refused with 401, and the refusal quotes the key as some vendors do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.answer: AnswerText = "All is well here."
         self.always = GOOD
         self.key: str | None = None
@@ -103,7 +105,7 @@ class Upstream:
     @property
     def base_url(self) -> str:
         """For both protocols: their paths are appended to it."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}/v1"
 
     @property
     def connections(self) -> int:
@@ -135,7 +137,7 @@ class Upstream:
     async def run(self, ready: threading.Event) -> None:
         """Serve until stopped."""
         self._loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=64 * 1024 * 1024)
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=64 * 1024 * 1024, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         await self._stopped.wait()
@@ -294,9 +296,9 @@ def _write(
 
 
 @contextmanager
-def running_upstream() -> Iterator[Upstream]:
-    """A server on a free port while the block runs."""
-    upstream = Upstream()
+def running_upstream(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
+    """A server on a free port while the block runs; with `tls`, one that speaks https."""
+    upstream = Upstream(tls)
     ready = threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(upstream.run(ready)), name="upstream", daemon=True)
     thread.start()

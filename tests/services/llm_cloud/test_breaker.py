@@ -10,6 +10,11 @@ from tests.support.direct import chat
 from tests.support.upstream import GOOD, Behaviour, Upstream
 
 
+def state_of(breaker: Breaker) -> str:
+    """Its state; a property that mypy would take for a constant."""
+    return breaker.state
+
+
 def broken(clock: Clock) -> Breaker:
     """A breaker that has just opened."""
     breaker = Breaker(clock, threshold=3, open_s=5.0, open_max_s=15.0)
@@ -25,9 +30,9 @@ def test_failures_in_a_row_open_it_and_a_success_between_does_not(clock: Clock) 
     breaker.success(breaker.admit())
     for _ in range(2):
         breaker.failure(breaker.admit(), "x")
-    assert breaker.state == "closed"
+    assert state_of(breaker) == "closed"
     breaker.failure(breaker.admit(), "x")
-    assert breaker.state == "open"
+    assert state_of(breaker) == "open"
 
 
 def test_open_it_refuses_and_says_when_to_retry(clock: Clock) -> None:
@@ -41,12 +46,12 @@ def test_open_it_refuses_and_says_when_to_retry(clock: Clock) -> None:
 def test_half_open_it_lets_one_request_through(clock: Clock) -> None:
     breaker = broken(clock)
     clock.now_s += 5
-    assert breaker.state == "half-open"
+    assert state_of(breaker) == "half-open"
     probe = breaker.admit()
     with pytest.raises(ComponentUnavailable):
         breaker.admit()
     breaker.success(probe)
-    assert breaker.state == "closed"
+    assert state_of(breaker) == "closed"
     breaker.admit()
 
 
@@ -65,7 +70,7 @@ def test_a_probe_that_was_cancelled_makes_room_for_another(clock: Clock) -> None
     clock.now_s += 5
     breaker.forget(breaker.admit())
     breaker.success(breaker.admit())
-    assert breaker.state == "closed"
+    assert state_of(breaker) == "closed"
 
 
 def test_answers_to_requests_from_before_it_opened_change_nothing(clock: Clock) -> None:
@@ -76,6 +81,23 @@ def test_answers_to_requests_from_before_it_opened_change_nothing(clock: Clock) 
     breaker.failure(old[1], "x")
     breaker.success(old[2])
     assert (breaker.state, breaker.retry_after_s) == ("open", until_s)
+
+
+def test_a_stream_that_breaks_off_late_does_not_shorten_the_pause(clock: Clock) -> None:
+    breaker = broken(clock)
+    clock.now_s += 5
+    breaker.failure(breaker.admit(), "still 500")
+    for _ in range(5):
+        breaker.failure(breaker.again(), "broke off")
+    assert breaker.retry_after_s == 10.0
+
+
+async def test_no_retry_is_made_once_it_has_opened(upstream: Upstream, cloud: Cloud, clock: Clock) -> None:
+    upstream.always = Behaviour(status=500)
+    async with cloud(retries=9) as direct:
+        with pytest.raises(UpstreamError, match="500"):
+            await hear(direct, chat("go"))
+    assert (len(upstream.requests), len(clock.waited_s)) == (5, 4)
 
 
 async def test_an_upstream_that_keeps_failing_is_left_alone_and_tried_again_later(
