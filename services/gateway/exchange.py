@@ -14,6 +14,7 @@ from services.gateway.state import State
 
 Header = tuple[bytes, bytes]
 JSON_TYPE: Header = (b"content-type", b"application/json")
+UNROUTED = "other"
 _SCOPE_KEY = "turnout"
 _RETRY_STATUSES = frozenset((429, 503))
 
@@ -26,6 +27,7 @@ class Exchange:
         state: the configuration this request lives by from start to end.
         tenant: who asks; empty where no keys are configured.
         body_bytes: length of the body that was read.
+        route: template of the path; never the path itself.
         component: who answered, as far as known.
         status: of the answer; 0 while none has begun, 499 when the client left.
         complete: the last byte of the answer has been handed to the server.
@@ -41,6 +43,7 @@ class Exchange:
         "first_token_s",
         "id",
         "receive",
+        "route",
         "routed",
         "scope",
         "started_s",
@@ -58,6 +61,7 @@ class Exchange:
         self.tenant = ""
         self.body_bytes = 0
         self.complete = False
+        self.route = UNROUTED
         self.component = ""
         self.cost_usd: float | None = None
         self.first_token_s: float | None = None

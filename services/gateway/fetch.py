@@ -23,6 +23,7 @@ MAX_URL_CHARS = 8192
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _WELL_KNOWN_PORTS = frozenset((80, 443))
 _FIRST_USER_PORT = 1024
+_LAST_PORT = 65_535
 _OK = 200
 
 
@@ -110,6 +111,8 @@ def parse_url(text: str, param: str) -> httpx.URL:
         raise InvalidRequest("image URLs must be http, https or data", param=param)
     if not name:
         raise InvalidRequest("the image URL has no host", param=param)
+    if url.port is not None and not 0 < url.port <= _LAST_PORT:
+        raise InvalidRequest("the image URL has an impossible port", param=param)
     if url.userinfo:
         raise InvalidRequest("image URLs must not carry credentials", param=param)
     return url

@@ -35,7 +35,6 @@ MAX_HEADER_BYTES = 64 * 1024
 _GONE = 499
 _SERVER_ERROR = 500
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
-_UNROUTED = "other"
 _OPEN_PREFIX = "/health/"
 
 Middleware = Callable[[ASGIApp, Edge], ASGIApp]
@@ -83,9 +82,8 @@ def measure(app: ASGIApp, edge: Edge) -> ASGIApp:
         try:
             await app(scope, receive, send)
         finally:
-            route = scope.get("route")
             edge.metrics.end(
-                _UNROUTED if route is None else route.path,
+                exchange.route,
                 exchange.component,
                 exchange.status or _GONE,
                 exchange.elapsed_s,

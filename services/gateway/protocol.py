@@ -22,7 +22,7 @@ from services.gateway.middleware import MAX_HEADER_BYTES, HeadersTooLarge
 from services.gateway.state import Live
 
 WRITE_STALL_S = 30.0
-_DISCARDED_BODIES = 4
+_DISCARDED_BYTES = 64 * 1024 * 1024
 """A refused body is read on and dropped, so that its sender can hear the refusal; but not without end."""
 _PHRASES = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
@@ -67,7 +67,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self._in_head and self._received > MAX_HEADER_BYTES:
             self._refuse(HeadersTooLarge(f"at most {MAX_HEADER_BYTES} bytes of headers"))
-        elif self._received > _DISCARDED_BODIES * self.live.current.gateway.max_body_bytes + MAX_HEADER_BYTES:
+        elif self._received > self.live.current.gateway.max_body_bytes + _DISCARDED_BYTES:
             self.transport.abort()
         elif self._in_head or self._between_requests():
             self._await_head()

@@ -18,10 +18,10 @@ def routes(edge: Edge) -> list[Route]:
     """Every path, the busiest first."""
 
     def get(path: str, handler: Handler) -> Route:
-        return Route(path, Endpoint(edge, handler), methods=["GET"])
+        return Route(path, Endpoint(edge, path, handler), methods=["GET"])
 
     def post(path: str, handler: Handler) -> Route:
-        return Route(path, Endpoint(edge, handler), methods=["POST"])
+        return Route(path, Endpoint(edge, path, handler), methods=["POST"])
 
     return [
         post("/v1/chat/completions", chat.chat),
@@ -41,10 +41,13 @@ def routes(edge: Edge) -> list[Route]:
 class Endpoint:
     """A handler as an ASGI application: no dependency injection between the socket and it."""
 
-    def __init__(self, edge: Edge, handler: Handler) -> None:
+    def __init__(self, edge: Edge, path: str, handler: Handler) -> None:
         self._edge = edge
+        self._path = path
         self._handler = handler
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         """Serve one request."""
-        await self._handler(self._edge, Exchange.of(scope))
+        exchange = Exchange.of(scope)
+        exchange.route = self._path
+        await self._handler(self._edge, exchange)

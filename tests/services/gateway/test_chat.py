@@ -69,7 +69,7 @@ async def test_a_streamed_answer_arrives_piece_by_piece_with_usage_last() -> Non
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == 3
     assert all(chunk.usage is None for chunk in chunks[:-1])
-    turnout = chunks[-1].model_extra["turnout"]  # type: ignore[index]
+    turnout = chunks[-1].model_extra["turnout"]
     assert turnout["cost_usd"] == pytest.approx(0.00025)
 
 
@@ -102,7 +102,7 @@ async def test_tool_calls_come_whole_and_in_pieces() -> None:
                 ) as live:
                     answer = await live.get_final_completion()
             else:
-                answer = await client.chat.completions.create(  # type: ignore[assignment]
+                answer = await client.chat.completions.create(
                     model="auto", messages=[{"role": "user", "content": "?"}], **_TOOLS
                 )
             calls = answer.choices[0].message.tool_calls
@@ -360,12 +360,15 @@ async def test_a_worker_that_dies_mid_answer_ends_the_stream_with_an_error() -> 
         yield Delta("half")
         await go.wait()
 
-    async with front({"small": Scripted(play)}) as gate, gate.http() as client:
-        async with client.stream("POST", "/v1/chat/completions", json=chat(stream=True)) as response:
-            lines = response.aiter_lines()
-            assert "assistant" in await anext(lines)
-            await gate.bus.publish("turnout.v1.gone.small.small-1", b"")
-            rest = [line async for line in lines]
+    async with (
+        front({"small": Scripted(play)}) as gate,
+        gate.http() as client,
+        client.stream("POST", "/v1/chat/completions", json=chat(stream=True)) as response,
+    ):
+        lines = response.aiter_lines()
+        assert "assistant" in await anext(lines)
+        await gate.bus.publish("turnout.v1.gone.small.small-1", b"")
+        rest = [line async for line in lines]
     assert "component_unavailable" in rest[-1] or "component_unavailable" in rest[-2]
     assert not any("[DONE]" in line for line in rest)
 

@@ -1,0 +1,122 @@
+"""What can be seen of the system: models, health, status, metrics, and the catalog changing underneath."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+
+from services.bus.memory import MemoryBus
+from services.contracts import subjects
+from services.contracts.beat import Beat, State
+from services.gateway.health import missing
+from services.gateway.metrics import Metrics
+from tests.services.gateway.support import Scripted, catalog, front
+
+
+async def test_models_are_the_router_and_every_enabled_component() -> None:
+    async with front() as gate:
+        client = gate.openai()
+        found = [model async for model in await client.models.list()]
+        one = await client.models.retrieve("small")
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve("ghost")
+    assert [model.id for model in found] == ["auto", "small", "big", "docs"]
+    assert one.owned_by == "turnout"
+    assert one.model_extra["turnout"]["ready"] == 1
+    assert one.model_extra["turnout"]["context_tokens"] == 4096
+    assert found[2].model_extra["turnout"]["state"] == "absent"
+
+
+async def test_ready_means_that_everything_needed_serves() -> None:
+    async with front() as gate, gate.http() as client:
+        assert (await client.get("/health/ready")).json() == {"status": "ready"}
+        await gate.bus.publish(subjects.gone("small", "small-1"), b"")
+        await gate.bus.publish(subjects.gone("router", "router-1"), b"")
+        answer = await client.get("/health/ready")
+        assert answer.status_code == 503
+        assert answer.json()["missing"] == {"router": "absent", "small": "absent"}
+
+
+def _beat(component: str, state: State, detail: str = "") -> Beat:
+    return Beat(component, "k", f"{component}-1", 1, 1, "h", state, detail=detail)
+
+
+def test_missing_names_what_should_serve_and_does_not() -> None:
+    snapshot = catalog()
+    router = _beat("router", "ready")
+    assert missing(snapshot, [router, _beat("small", "ready")]) == {}
+    assert missing(snapshot, [router, _beat("small", "unconfigured", "no key")]) == {}
+    assert missing(snapshot, [router, _beat("small", "failed", "bad file")]) == {"small": "failed bad file"}
+    assert missing(snapshot, [_beat("router", "draining"), _beat("small", "starting")]) == {
+        "router": "draining",
+        "small": "starting",
+    }
+
+
+async def test_status_shows_catalog_and_instances() -> None:
+    async with front() as gate, gate.http() as client:
+        status = (await client.get("/v1/status")).json()
+    assert status["revision"] == 1
+    assert set(status["components"]) == {"small", "big", "off", "docs"}
+    assert {beat["instance"] for beat in status["instances"]} == {"small-1", "router-1"}
+    assert status["missing"] == {}
+
+
+async def test_metrics_count_requests_tokens_cost_and_facts() -> None:
+    async with front({"small": Scripted(facts={"kv_used": 0.25})}) as gate, gate.http() as client:
+        await gate.ask()
+        await gate.ask(stream=True)
+        await gate.ask(model="ghost")
+        await client.get("/nowhere/" + "x" * 50)
+        answer = await client.get("/metrics")
+    text = answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+    route = 'route="/v1/chat/completions"'
+    assert f'turnout_requests_total{{component="small",{route},status="200"}} 2.0' in text
+    assert f'turnout_requests_total{{component="none",{route},status="404"}} 1.0' in text
+    assert 'turnout_requests_total{component="none",route="other",status="404"} 1.0' in text
+    assert 'turnout_tokens_total{component="small",direction="output"} 6.0' in text
+    assert 'turnout_cost_usd_total{component="small"} 0.0005' in text
+    assert 'turnout_first_token_seconds_count{component="small"} 2.0' in text
+    assert 'turnout_component_fact{component="small",fact="kv_used",instance="small-1"} 0.25' in text
+    assert 'turnout_component_slots{component="small",instance="small-1"} 4.0' in text
+    assert "turnout_in_flight 1.0" in text
+    assert "/nowhere" not in text
+
+
+async def test_strangers_cannot_make_the_number_of_series_grow() -> None:
+    async with front() as gate, gate.http() as client:
+        await client.get("/a")
+        await gate.ask(model="ghost-0")
+        before = gate.edge.metrics.render().count(b"\n")
+        for number in range(20):
+            await client.get(f"/a{number}")
+            await client.get(f"/v1/decisions/{number:032x}")
+            await gate.ask(model=f"ghost-{number}")
+        assert gate.edge.metrics.render().count(b"\n") < before + 30
+
+
+def test_series_of_an_instance_end_with_it() -> None:
+    beats = [_beat("small", "ready")]
+    metrics = Metrics(lambda: beats)
+    assert b'turnout_component_up{component="small"' in metrics.render()
+    beats.clear()
+    assert b'component="small"' not in metrics.render()
+
+
+async def test_a_new_catalog_is_taken_over_and_a_broken_one_is_not() -> None:
+    bus = MemoryBus()
+    async with front(bus=bus) as gate, gate.http() as client:
+        changed = catalog(max_images=1)
+        del changed.catalog.components["big"]
+        await bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, b"{}")
+        revision = await bus.kv_put(
+            subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, changed.model_dump_json(by_alias=True).encode()
+        )
+        await gate.edge.live.refresh()
+        assert gate.edge.live.current.snapshot.revision == revision
+        assert [m["id"] for m in (await client.get("/v1/models")).json()["data"]] == ["auto", "small", "docs"]
+        await bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, b'{"catalog": {"components": {}}}')
+        await gate.edge.live.refresh()
+        assert gate.edge.live.current.snapshot.revision == revision
+        assert (await gate.ask()).status_code == 200
