@@ -121,7 +121,7 @@ class Router:
             return state
         began_s = time.perf_counter()
         world = World(
-            beats=self._roster.ready(),
+            beats=[beat for beat in self._roster.ready() if beat.component in journey.settings.profiles],
             profiles=journey.settings.profiles,
             pending=self._dispatcher.pending(),
             relevance=journey.relevance,

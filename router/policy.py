@@ -17,6 +17,7 @@ from services.contracts.decision import Candidate
 # Service times assumed before an instance has shown its own, in seconds.
 _UNKNOWN_SERVICE_S = {"llm_local": 1.0, "llm_cloud": 2.0, "vision": 0.8, "retrieval": 0.05}
 _UNKNOWN_OTHER_S = 0.5
+_UNKNOWN = Estimate(0.5, 0.5)
 _AGENTS = frozenset({"tool_agent", "screen_agent"})
 _MAX_AGENT_DEPTH = 0
 
@@ -216,13 +217,14 @@ def _quality(chain: tuple[Beat, ...], needs: Needs, world: World, estimates: Map
     profile = world.profiles.get(answering.component, Profile("tiny"))
     if "chat" not in needs.capabilities:
         return 1.0
-    if profile.quality is not None:
-        return profile.quality
-    unknown = Estimate(0.5, 0.5)
+
+    def learned(name: str) -> float:
+        return estimates.get(name, _UNKNOWN).quality if profile.quality is None else profile.quality
+
     if len(chain) > 1:
-        grounded = estimates.get(f"grounded_{profile.name}", unknown).quality
+        grounded = learned(f"grounded_{profile.name}")
         return grounded if needs.images else grounded * world.relevance
-    alone = estimates.get(profile.name, unknown).quality
+    alone = learned(profile.name)
     return alone if answering.kind in _AGENTS or needs.images else alone * (1 - world.relevance)
 
 
@@ -238,8 +240,6 @@ def _assess(plan: Plan, needs: Needs, wanted: Wanted, world: World) -> Plan:
     reason = shortcoming(plan.answering, needs, image_read=len(plan.instances) > 1, pinned=wanted.pinned is not None)
     if reason is None and wanted.max_cost_usd is not None and plan.cost_usd > wanted.max_cost_usd:
         reason = f"costs about ${plan.cost_usd:.6f}, over the limit of ${wanted.max_cost_usd:.6f}"
-    if reason is None and plan.answering.component not in world.profiles:
-        reason = "not in the catalog"
     return plan if reason is None else replace(plan, rejected=reason)
 
 

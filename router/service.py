@@ -22,7 +22,7 @@ from services.bus.port import Bus, Incoming, Subscription
 from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.beat import Beat, State, Totals
-from services.contracts.catalog import RESERVED_NAMES, Snapshot
+from services.contracts.catalog import AUTO, Snapshot
 from services.contracts.decision import Decision, Routed
 from services.contracts.errors import Cancelled, InternalError, InvalidRequest, Overloaded, TurnoutError
 from services.contracts.messages import Task, decode_task, encode
@@ -144,7 +144,7 @@ class RouterService:
             quality_floor=self._settings.quality_floor if floor is None else floor,
             max_cost_usd=task.wishes.max_cost_usd,
             deadline_in_s=task.deadline_s - time.time(),
-            pinned=None if task.model in RESERVED_NAMES else task.model,
+            pinned=None if task.model == AUTO else task.model,
             depth=task.depth,
         )
         return Journey(task, self._settings, needs_of(task), wanted)

@@ -191,7 +191,8 @@ async def test_request_that_is_wrong_is_not_tried_elsewhere() -> None:
 
 
 async def test_context_that_is_too_small_goes_to_a_larger_one_else_says_so() -> None:
-    async with system(small=model(failing(ContextLengthExceeded("9 > 8"))), cloud=model(price=5.0)) as it:
+    cloud = model(price=5.0, local=False)
+    async with system(small=model(failing(ContextLengthExceeded("9 > 8"))), cloud=cloud) as it:
         assert (await it.ask(question("hi")))[1].component == "cloud"
         with pytest.raises(ContextLengthExceeded):
             await it.ask(question("hi"), auto="small")
