@@ -286,8 +286,11 @@ async def connect(
         ComponentUnavailable: no server answered in time.
     """
 
+    client: Client | None = None
+
     async def lost() -> None:
-        log.warning("bus_disconnected")
+        if client is None or not client.is_closed:  # it is also called when we leave
+            log.warning("bus_disconnected")
 
     async def back() -> None:
         log.info("bus_reconnected")

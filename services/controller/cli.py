@@ -59,6 +59,9 @@ def up(
     state_dir: Annotated[
         Path | None, typer.Option(help="Where the bus keeps its files. Default: .turnout beside the configuration.")
     ] = None,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", help="Stop as well when the process that started this one ends.")
+    ] = False,
 ) -> None:
     """Start the bus and every component, each a process of its own, and stop them all at Ctrl-C.
 
@@ -69,7 +72,7 @@ def up(
     from services.controller.up import Options
     from services.controller.up import up as run_up
 
-    code = _guarded(lambda: run_up(Options(config, port, state_dir), Screen()))
+    code = _guarded(lambda: run_up(Options(config, port, state_dir, with_parent=with_parent), Screen()))
     raise typer.Exit(code)
 
 

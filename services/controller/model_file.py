@@ -47,7 +47,7 @@ def locate(source: str, base_dir: Path) -> Path | None:
         ConfigError: the source is of no known form, or its package is not installed.
     """
     if source.startswith("file:"):
-        return base_dir / Path(source.removeprefix("file:")).expanduser()
+        return base_dir / Path(source.removeprefix("file:").removeprefix("//")).expanduser()
     if _HUB.fullmatch(source):
         return None
     match = _PYPI.fullmatch(source)

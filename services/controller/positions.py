@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-_MOST_TELLING = ("sha256", "source", "key", "base_url", "path", "predictor", "keys", "host")
+_TELLING_CHARS = 3
 
 
 def line_of(path: Path, component: str, reason: str = "") -> int:
@@ -24,17 +24,21 @@ def line_of(path: Path, component: str, reason: str = "") -> int:
         if found is None:
             return 1
         name_node, body = found
-    keys = _keys(body)
-    for key in sorted(keys, key=lambda k: _MOST_TELLING.index(k) if k in _MOST_TELLING else len(_MOST_TELLING)):
-        if _speaks_of(reason, key):
-            return int(keys[key][0].start_mark.line) + 1
-    return int(name_node.start_mark.line) + 1
+    key = _key_of(reason, _keys(body))
+    return int((key or name_node).start_mark.line) + 1
 
 
-def _speaks_of(reason: str, key: str) -> bool:
-    if reason.startswith((f"{key}:", f"{key} ")) or f"`{key}`" in reason or f".{key}:" in reason:
-        return True
-    return key == "sha256" and re.search(r"\bsha-?256\b", reason, re.IGNORECASE) is not None
+def _key_of(reason: str, keys: dict[str, tuple[yaml.Node, yaml.Node]]) -> yaml.Node | None:
+    """The key whose value is to blame. Reasons begin with the key or its value, or name it."""
+    for name, (key, _) in keys.items():
+        if reason.startswith(f"{name}:") or f".{name}:" in reason:
+            return key
+    if "sha256" in keys and re.search(r"(?<!`)\bsha256\b", reason):
+        return keys["sha256"][0]
+    for key, value in keys.values():
+        if isinstance(value, yaml.ScalarNode) and len(value.value) > _TELLING_CHARS and reason.startswith(value.value):
+            return key
+    return next((key for name, (key, _) in keys.items() if f"`{name}`" in reason), None)
 
 
 def _keys(node: yaml.Node | None) -> dict[str, tuple[yaml.Node, yaml.Node]]:

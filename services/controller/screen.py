@@ -8,9 +8,13 @@ Lines go to standard error, the ready message to standard output. `rich` is load
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+import structlog
 
 from services.controller.lines import Line, read_line
 
@@ -65,6 +69,19 @@ class Screen:
             self._write_json(OWN_NAME, level, text)
         else:
             self._print(OWN_NAME, Line(level, text, {}))
+
+    def take_own_logs(self) -> None:
+        """Show what this process itself logs (the bus, the roster) like everything else."""
+        level = getattr(logging, os.environ.get("TURNOUT_LOG", "info").upper(), logging.INFO)
+        structlog.configure(
+            processors=[structlog.processors.add_log_level, self._take_own],
+            wrapper_class=structlog.make_filtering_bound_logger(level),
+        )
+
+    def _take_own(self, _logger: object, _method: str, record: MutableMapping[str, Any]) -> NoReturn:
+        level, event = str(record.pop("level")), str(record.pop("event"))
+        self.say(Line(level, event, dict(record)).text, level)
+        raise structlog.DropEvent
 
     def announce(self, text: str) -> None:
         """The message on standard output that others wait for."""

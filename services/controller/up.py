@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -30,6 +31,7 @@ from services.controller.reconciler import Instance, plan, wanted
 from services.controller.screen import Screen
 from services.controller.signals import StopSignals
 from services.controller.supervisor import Refusal, Supervisor
+from services.worker.parent import die_with_parent
 
 DRAIN_S = 3.0
 GRACE_S = 4.0
@@ -39,13 +41,19 @@ _PATIENCE_S = 15.0
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for. `command` gives the command line of a kind; tests put their own children in."""
+    """What the user asked for.
+
+    Attributes:
+        command: gives the command line of a kind; tests put their own children in.
+        with_parent: stop when the process that started this one ends.
+    """
 
     config: Path
     port: int | None = None
     state_dir: Path | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     command: Callable[[str], Sequence[str]] = modules.command
+    with_parent: bool = False
 
 
 def up(options: Options, screen: Screen) -> int:
@@ -56,33 +64,50 @@ def up(options: Options, screen: Screen) -> int:
         TurnoutError: the port or the state folder is somebody else's.
     """
     begun_s = time.monotonic()
+    if options.with_parent:
+        die_with_parent(signum=signal.SIGTERM)
+    screen.take_own_logs()
     catalog = load(options.config)
     base_dir = options.config.resolve().parent
-    port = ports.claim(catalog.gateway.host, ports.choose(options.port, options.environment, catalog.gateway.port))
+    host = options.environment.get("TURNOUT_HOST") or catalog.gateway.host
+    port = ports.claim(host, ports.choose(options.port, options.environment, catalog.gateway.port))
     state_dir = options.state_dir or base_dir / ".turnout"
     with state_folder.held(state_dir):
         snapshot = Snapshot(base_dir=str(base_dir), catalog=catalog)
-        return asyncio.run(_System(options, screen, snapshot, port, state_dir, begun_s).run())
+        return asyncio.run(_System(options, screen, snapshot, _Place(host, port, state_dir), begun_s).run())
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where it listens and keeps its state."""
+
+    host: str
+    port: int
+    state_dir: Path
+
+    @property
+    def url(self) -> str:
+        """What a client on this machine would use."""
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+        host = anywhere.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
 class _System:
     """One run, from the start of the bus to its end."""
 
-    def __init__(
-        self, options: Options, screen: Screen, snapshot: Snapshot, port: int, state_dir: Path, begun_s: float
-    ) -> None:
+    def __init__(self, options: Options, screen: Screen, snapshot: Snapshot, place: _Place, begun_s: float) -> None:
         self._options = options
         self._screen = screen
         self._snapshot = snapshot
-        self._port = port
-        self._state_dir = state_dir
+        self._place = place
         self._begun_s = begun_s
 
     async def run(self) -> int:
         self._signals = StopSignals()  # belongs to the loop that runs only now
         self._signals.install()
         async with AsyncExitStack() as stack:
-            own_bus = await stack.enter_async_context(OwnBus.running(self._state_dir, self._screen.say))
+            own_bus = await stack.enter_async_context(OwnBus.running(self._place.state_dir, self._screen.say))
             bus = await stack.enter_async_context(connected(own_bus.url, name="controller"))
             await bus.ensure_storage()
             await bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, self._snapshot.model_dump_json().encode())
@@ -99,7 +124,7 @@ class _System:
             return self._signals.exit_code
 
     def _supervisor(self, bus: NatsBus, nats_url: str) -> Supervisor:
-        settings = Settings(nats_url, self._port, DRAIN_S)
+        settings = Settings(nats_url, self._place.port, DRAIN_S)
         driver = ProcessDriver(
             self._options.command,
             partial(child_environment, self._options.environment, self._snapshot.catalog, settings=settings),
@@ -134,7 +159,7 @@ class _System:
                     self._screen.say(f"{took_s:5.1f} s  still starting: {', '.join(now.awaited)}")
             if now.complete:
                 gateway = self._snapshot.catalog.gateway
-                self._screen.announce(welcome(self._url(), now, took_s, gateway.keys is not None))
+                self._screen.announce(welcome(self._place.url, now, took_s, gateway.keys is not None))
                 return
             late = f" (after {took_s:.0f} s)" if took_s > _PATIENCE_S else ""
             self._screen.status(f"starting {len(now.awaited)}: {', '.join(now.awaited)}{late}")
@@ -171,11 +196,6 @@ class _System:
         if not stopping.done():
             supervisor.kill()
         await stopping
-
-    def _url(self) -> str:
-        host = self._snapshot.catalog.gateway.host
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - compared, not bound
-        return f"http://{shown}:{self._port}"
 
 
 async def _first_of(*awaited: Awaitable[object]) -> None:
