@@ -127,6 +127,19 @@ async def test_strip_of_one_low_line_is_read(engine: Engine) -> None:
     assert [solid(line.text) for line in screen.lines] == ["Saved3minutesago"]
 
 
+async def test_lines_that_a_tile_border_cuts_are_read_whole(engine: Engine) -> None:
+    page = screens.Drawing(1920, 1080)
+    page.write(60, 40, "Two lone lines of small letters are found on a large screen", 12)
+    # Without one empty row in the middle, the horizontal cut has to go through letters.
+    for row in range(12):
+        page.write(1000 if row % 2 else 1450, 470 + 13 * row, f"Row {row} of a block that leaves no gap", 18)
+    for row in range(4):
+        page.write(640, 800 + 40 * row, f"Sentence {row} runs from the left half of the screen into its right half", 20)
+    async with eyes(MemoryBus(), engine) as direct:
+        screen = await read(direct, page.screen().image())
+    assert {solid(line.text) for line in screen.lines} == {solid(text) for text in page.screen().texts}
+
+
 async def test_small_letters_on_a_very_large_screen_are_read(engine: Engine) -> None:
     wide = screens.Drawing(3840, 2160)
     wide.write(1700, 1000, "Battery at 41 percent", 14)
