@@ -103,7 +103,7 @@ def choose(
     Those that reach the quality floor and meet the deadline come first, the cheapest in front; on equal cost the
     better, then the sooner. After them, as a way out that is marked degraded, the others by quality.
     """
-    plans = [_assess(plan, needs, wanted, world) for plan in _plans(needs, wanted, world, estimates, output_tokens)]
+    plans = [_assess(plan, needs, wanted) for plan in _plans(needs, wanted, world, estimates, output_tokens)]
     eligible = [plan for plan in plans if plan.rejected is None]
     good = sorted(
         (p for p in eligible if _misses(p, wanted) is None), key=lambda p: (p.cost_usd, -p.quality, p.finish_s)
@@ -236,7 +236,7 @@ def _times(beat: Beat, world: World) -> tuple[float, float]:
     return wait_s, wait_s + service_s
 
 
-def _assess(plan: Plan, needs: Needs, wanted: Wanted, world: World) -> Plan:
+def _assess(plan: Plan, needs: Needs, wanted: Wanted) -> Plan:
     reason = shortcoming(plan.answering, needs, image_read=len(plan.instances) > 1, pinned=wanted.pinned is not None)
     if reason is None and wanted.max_cost_usd is not None and plan.cost_usd > wanted.max_cost_usd:
         reason = f"costs about ${plan.cost_usd:.6f}, over the limit of ${wanted.max_cost_usd:.6f}"

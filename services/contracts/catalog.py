@@ -14,7 +14,8 @@ from services.contracts.price import Price
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-RESERVED_NAMES = frozenset({"auto", "router", "gateway"})
+AUTO = "auto"
+RESERVED_NAMES = frozenset({AUTO, "router", "gateway"})
 
 
 class Model(BaseModel):

@@ -17,7 +17,6 @@ from services.bus.call import Call
 from services.bus.memory import MemoryBus
 from services.bus.roster import Roster
 from services.contracts import subjects
-from services.contracts.beat import Capability
 from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.decision import Decision
 from services.contracts.errors import (

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from router.predictor import Estimate
 
 from router.needs import Needs, needs_of
 from router.policy import Choice, Profile, Wanted, World, choose
+from router.predictor import Estimate
 from services.contracts.beat import Beat, Speed
 from services.contracts.messages import ChatRequest, Message, ResponseFormat, Sampling, Task, ToolSpec, Wishes
 from services.contracts.price import Price
