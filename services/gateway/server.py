@@ -57,10 +57,23 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Take nothing new, and finish."""
+        self.should_exit = True
+        self._ending.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        """Keep the `Date` header current until the end; uvicorn's own loop wakes ten times a second for that."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._ending.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -94,7 +107,7 @@ async def serving(app: ASGIApp, listener: socket.socket, live: Live, drain_s: fl
         yield
     finally:
         listening.cancel()
-        server.should_exit = True
+        server.end()
         await running
         if left := tuple(server.server_state.tasks):
             await asyncio.wait(left, timeout=_CANCELLED_S)  # cancelled by uvicorn: let them say so

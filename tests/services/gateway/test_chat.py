@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import openai
 import pytest
+import pytest_asyncio
 
 from services.contracts.errors import (
     BudgetExceeded,
@@ -29,7 +30,7 @@ from services.contracts.events import (
     Usage,
 )
 from services.contracts.messages import ChatRequest, Task
-from tests.services.gateway.support import Scripted, chat, front
+from tests.services.gateway.support import Front, Scripted, chat, front
 
 
 async def test_a_plain_answer_carries_text_usage_and_our_headers() -> None:
@@ -240,6 +241,13 @@ async def test_sources_steps_and_degradation_are_shown() -> None:
     assert turnout["model"] == "scripted-1"
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared() -> AsyncIterator[Front]:
+    async with front() as running:
+        yield running
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("failure", "expected", "status"),
@@ -254,28 +262,26 @@ async def test_sources_steps_and_degradation_are_shown() -> None:
     ],
 )
 async def test_a_refusal_becomes_the_clients_own_error_class(
-    failure: TurnoutError, expected: type[openai.APIStatusError], status: int, stream: bool
+    shared: Front, failure: TurnoutError, expected: type[openai.APIStatusError], status: int, stream: bool
 ) -> None:
-    async with front() as gate:
-        gate.router.refuse = failure
-        with pytest.raises(expected) as caught:
-            await gate.openai().chat.completions.create(
-                model="auto", messages=[{"role": "user", "content": "?"}], stream=stream
-            )
-        error = caught.value
-        assert error.status_code == status
-        assert isinstance(error.body, dict)
-        assert error.body == {
-            "message": failure.message,
-            "type": failure.type,
-            "param": failure.param,
-            "code": failure.code,
-        }
-        assert error.response.headers["x-turnout-decision-id"] == error.response.headers["x-request-id"]
-        wait = {429: "3", 503: "1"}.get(status)
-        assert error.response.headers.get("retry-after") == wait
-        gate.router.refuse = None
-        assert (await gate.ask()).status_code == 200
+    shared.router.refuse = failure
+    with pytest.raises(expected) as caught:
+        await shared.openai().chat.completions.create(
+            model="auto", messages=[{"role": "user", "content": "?"}], stream=stream
+        )
+    error = caught.value
+    assert error.status_code == status
+    assert error.body == {
+        "message": failure.message,
+        "type": failure.type,
+        "param": failure.param,
+        "code": failure.code,
+    }
+    assert error.response.headers["x-turnout-decision-id"] == error.response.headers["x-request-id"]
+    wait = {429: "3", 503: "1"}.get(status)
+    assert error.response.headers.get("retry-after") == wait
+    shared.router.refuse = None
+    assert (await shared.ask()).status_code == 200
 
 
 async def test_a_failure_after_the_first_event_ends_the_stream_with_an_error_and_no_done() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+import pytest_asyncio
 
 from services.contracts.messages import ChatRequest
 from tests.services.gateway.support import Front, Scripted, catalog, chat, front
@@ -16,7 +17,10 @@ from tests.services.gateway.support import Front, Scripted, catalog, chat, front
 _GOOD = '{"role": "user", "content": "hi"}'
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gate() -> AsyncIterator[Front]:
     async with front(snapshot=catalog(max_body_bytes=200_000, header_timeout_s=0.3)) as running:
         yield running

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import pytest_asyncio
 from PIL import Image as Pillow
 
 from services.bus.memory import MemoryBus
@@ -102,6 +103,12 @@ async def test_an_image_is_fetched_from_an_allowed_host() -> None:
         assert _images(gate)[0].blob.data == png
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared() -> AsyncIterator[Front]:
+    async with front(snapshot=catalog(max_image_bytes=250_000)) as running:
+        yield running
+
+
 def _bomb() -> bytes:
     """A small PNG of 30000 x 30000 pixels."""
 
@@ -144,13 +151,15 @@ _PICTURE = picture(size=(200, 200), noise=True)
         ("", 400),
     ],
 )
-async def test_what_is_not_an_image_is_refused_and_named(url: str, status: int) -> None:
-    async with front(snapshot=catalog(max_image_bytes=250_000)) as gate:
-        answer = await _ask(gate, data_url(picture()), url)
-        assert answer.status_code == status, answer.text
-        assert answer.json()["error"]["param"] == "messages[0].content[2].image_url.url"
-        assert gate.router.tasks == []
-        assert (await _ask(gate, data_url(picture()))).status_code == 200
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_not_an_image_is_refused_and_named(shared: Front, url: str, status: int) -> None:
+    gate = shared
+    gate.router.tasks.clear()
+    answer = await _ask(gate, data_url(picture()), url)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["param"] == "messages[0].content[2].image_url.url"
+    assert gate.router.tasks == []
+    assert (await _ask(gate, data_url(picture()))).status_code == 200
 
 
 async def test_the_official_client_sees_a_bad_request() -> None:
