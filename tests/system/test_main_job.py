@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import signal
@@ -17,7 +16,7 @@ import openai
 import pytest
 
 from tests.support.running import Running, eventually
-from tests.support.screens import error_dialog, invoice
+from tests.support.screens import Screen, error_dialog, invoice
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.system
@@ -37,10 +36,8 @@ def user(text: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": text}]
 
 
-def picture(image: Any) -> dict[str, Any]:
-    data = io.BytesIO()
-    image.save(data, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+def picture(screen: Screen) -> dict[str, Any]:
+    url = "data:image/png;base64," + base64.b64encode(screen.encoded()).decode()
     return {"type": "image_url", "image_url": {"url": url}}
 
 
@@ -111,15 +108,15 @@ def test_with_no_cloud_it_degrades_and_says_so(system: Running) -> None:
 
 @pytest.mark.parametrize("screen", [invoice, error_dialog], ids=["invoice", "error dialog"])
 def test_every_line_of_a_screen_reaches_the_answering_model(
-    system: Running, upstream: Upstream, screen: Callable[[], Any]
+    system: Running, upstream: Upstream, screen: Callable[[], Screen]
 ) -> None:
     upstream.requests.clear()
     shown = screen()
-    content = [{"type": "text", "text": "What is shown here, and what should I do?"}, picture(shown.image)]
+    content = [{"type": "text", "text": "What is shown here, and what should I do?"}, picture(shown)]
     response = post(system, {"model": "cloud", "messages": [{"role": "user", "content": content}]})
     assert response.status_code == 200, response.text
     prompt = asked_of_upstream(upstream)
-    for line in shown.lines:
+    for line in shown.texts:
         assert line in prompt
     decision = system.decision(response.headers["x-turnout-decision-id"])
     chosen = next(c for c in decision["candidates"] if c.get("rejected") is None)
@@ -128,7 +125,7 @@ def test_every_line_of_a_screen_reaches_the_answering_model(
 
 
 def test_screen_agent_answers_with_its_trace(system: Running) -> None:
-    content = [{"type": "text", "text": "What is the total?"}, picture(invoice().image)]
+    content = [{"type": "text", "text": "What is the total?"}, picture(invoice())]
     response = post(system, {"model": "screen", "messages": [{"role": "user", "content": content}], "max_tokens": 40})
     assert response.status_code == 200, response.text
     assert response.headers["x-turnout-component"] == "screen"
