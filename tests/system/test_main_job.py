@@ -199,14 +199,14 @@ def test_killed_component_comes_back_and_nothing_hangs(system: Running) -> None:
 
     def ask() -> None:
         try:
-            with system.client(timeout=30.0).chat.completions.create(
+            stream = system.client(timeout=30.0).chat.completions.create(
                 model="small",
-                messages=user("Write a very long story about a lighthouse."),  # type: ignore[arg-type]
+                messages=[{"role": "user", "content": "Write a very long story about a lighthouse."}],
                 max_tokens=400,
                 stream=True,
-            ) as stream:
-                for _ in stream:
-                    pass
+            )
+            for _ in stream:
+                pass
             results.append("complete")
         except openai.APIStatusError as error:
             results.append(error.status_code)
@@ -241,7 +241,7 @@ def test_client_that_leaves_frees_its_slot_within_100_ms(system: Running, upstre
 
     def leave_once() -> float:
         eventually(lambda: in_use() == (0, 0), what="an idle component")
-        streams = []
+        streams: list[str] = []
         client = httpx.Client(timeout=60)
         count = 6 if moment == "while queued" else 1
         long_prompt = "word " * 1200 if moment == "before the first token" else ""
@@ -269,7 +269,7 @@ def test_client_that_leaves_frees_its_slot_within_100_ms(system: Running, upstre
     assert min(took_s) < 0.1, took_s
 
 
-def _enter(context: Any, streams: list[Any], read: bool) -> None:
+def _enter(context: Any, streams: list[str], read: bool) -> None:
     try:
         with context as response:
             for line in response.iter_lines():
