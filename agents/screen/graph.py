@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 PASSAGES = 4
 LEAST_RELEVANCE = 0.5
-INTENT_TIMEOUT_S = 20.0  # it is a help, and the user waits
+INTENT_TIMEOUT_S = 10.0  # it is a help, and the user waits
 NODES = 4
 
 

@@ -14,8 +14,8 @@ import msgspec
 
 Kind = Literal["question", "error", "form", "invoice", "other"]
 
-MAX_SUMMARY_CHARS = 400
-MAX_QUERY_CHARS = 200
+MAX_SUMMARY_CHARS = 160  # short, because a small model writes as long as it may, and the user waits
+MAX_QUERY_CHARS = 100
 _LEAST_GROUNDED = 0.5
 _MAX_QUERY_WORDS = 16
 
@@ -58,7 +58,7 @@ _CUES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
 )
 _STOP_WORDS = frozenset(
     """
-    a an and are as at be by can could do does for from has have how i in is it its me my of on or please show shown so
+    a an and are as at be by can could do does for from has have how i in is it its me my of on or please should show shown so
     tell that the their there this to was what when where which who why will with you your screen image picture
     """.split()  # noqa: SIM905 - sixty quoted words are no easier to read
 )
@@ -99,7 +99,13 @@ def compute(question: str, lines: Sequence[str]) -> Intent:
         query += [word for line in (telling or lines)[:4] for word in content_words(line)]
     query = list(dict.fromkeys(query))[:_MAX_QUERY_WORDS]
     summary = f"{question.strip()} | {' / '.join(lines[:3])}".strip(" |") or "an image without text"
-    return Intent(kind, summary[:MAX_SUMMARY_CHARS], (" ".join(query) or "screen")[:MAX_QUERY_CHARS])
+    return Intent(kind, summary[:MAX_SUMMARY_CHARS], _within(query, MAX_QUERY_CHARS) or "screen")
+
+
+def _within(query: Sequence[str], most_chars: int) -> str:
+    """As many words as fit, whole; one that is too long by itself is cut."""
+    text = " ".join(query)[: most_chars + 1]
+    return text if len(text) <= most_chars else text[:most_chars].rpartition(" ")[0] or text[:most_chars]
 
 
 def words(text: str) -> frozenset[str]:

@@ -13,7 +13,8 @@ from services.contracts.events import Passage, ScreenLine, ScreenRead
 from services.contracts.messages import ChatRequest, Message, ResponseFormat, Sampling
 
 MAX_INTENT_CHARS = 3000
-_INTENT_TOKENS = 200
+_INTENT_TOKENS = 160
+_ANSWER_TOKENS = 512  # where the client sets no limit: a small model asked without one may never come to an end
 _CLOSING = re.compile(r"</(screen|document)", re.IGNORECASE)
 
 _INTENT_RULES = (
@@ -58,8 +59,13 @@ def answer_request(
     parts.append(question.strip() or DEFAULT_QUESTION)
     *before, _ = last_user_turn_at_end(request.messages)
     history = tuple(msgspec.structs.replace(message, content=message.text) for message in before)
+    sampling = request.sampling
+    if sampling.max_tokens is None:
+        sampling = msgspec.structs.replace(sampling, max_tokens=_ANSWER_TOKENS)
     return msgspec.structs.replace(
-        request, messages=(Message("system", _ANSWER_RULES), *history, Message("user", "\n\n".join(parts)))
+        request,
+        messages=(Message("system", _ANSWER_RULES), *history, Message("user", "\n\n".join(parts))),
+        sampling=sampling,
     )
 
 

@@ -6,6 +6,7 @@ For tests of agents; the real router has tests of its own.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from services.bus.port import Incoming
 from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.decision import Decision, Routed
-from services.contracts.errors import NoCapableComponent
+from services.contracts.errors import NoCapableComponent, TurnoutError
 from services.contracts.events import ACK_DECODER
 from services.contracts.messages import ChatRequest, ReadRequest, SearchRequest, Task, decode_task, encode
 from services.worker.service import Service
@@ -48,8 +49,11 @@ class TinyRouter:
             routed = Routed(decision, NoCapableComponent(f"nobody can {capability}").to_info())
         else:
             subject = subjects.do(peer.component, peer.instance)
-            ack = ACK_DECODER.decode(await self.bus.ask(subject, message.data, 30))
-            routed = Routed(decision, ack.error)
+            try:
+                ack = ACK_DECODER.decode(await self.bus.ask(subject, message.data, task.deadline_s - time.time()))
+                routed = Routed(decision, ack.error)
+            except TurnoutError as error:
+                routed = Routed(decision, error.to_info())
         await self.bus.publish(message.reply, encode(routed))
 
 
