@@ -58,7 +58,7 @@ _CUES: tuple[tuple[Kind, re.Pattern[str]], ...] = (
 )
 _STOP_WORDS = frozenset(
     """
-    a an and are as at be by can could do does for from has have how i in is it its me my of on or please should show shown so
+    a an and are as at be by can could do does for from has have how i in is it its me my of on or please should show so
     tell that the their there this to was what when where which who why will with you your screen image picture
     """.split()  # noqa: SIM905 - sixty quoted words are no easier to read
 )
