@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 
@@ -16,6 +15,11 @@ from services.contracts.messages import Task
 from services.worker.process import Identity, run
 from services.worker.runtime import Worker
 from services.worker.service import Description, Job
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 class Behaving:
@@ -31,8 +35,8 @@ class Behaving:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if self.name.startswith("parent"):
-            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-            print(f"my child is {child.pid}", flush=True)
+            child = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)")
+            say(f"my child is {child.pid}")
 
     def describe(self) -> Description:
         if self.name.startswith("keyless"):
@@ -46,7 +50,7 @@ class Behaving:
 
 
 async def body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
-    print(f"hello from {identity.instance}", flush=True)
+    say(f"hello from {identity.instance}")
     worker = Worker(
         bus, Behaving(identity.component), component=identity.component, kind="fake", instance=identity.instance
     )

@@ -102,5 +102,5 @@ if __name__ == "__main__":
     try:
         sys.exit(up(Options(Path(sys.argv[1]), int(sys.argv[2]), command=_command), Screen()))
     except TurnoutError as failure:
-        print(failure.message)
+        sys.stderr.write(f"{failure.message}\n")
         sys.exit(78 if isinstance(failure, ConfigError) else 1)
