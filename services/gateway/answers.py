@@ -153,17 +153,17 @@ def usage_out(usage: Usage) -> UsageOut:
     )
 
 
-def turnout_out(started: Started, decision: Decision | None, id_: str, finished: Finished) -> TurnoutOut:
-    """Our section of an answer."""
+def turnout_out(started: Started, decision: Decision, sources: Sequence[Passage], detail: dict[str, Any]) -> TurnoutOut:
+    """Our section of an answer. `decision` is complete: its usage is that of everything the request took."""
     return TurnoutOut(
         component=started.component,
         model=started.model,
-        decision_id=id_,
-        cost_usd=finished.usage.cost_usd,
-        degraded=None if decision is None else decision.degraded,
-        sources=finished.sources or UNSET,
-        steps=finished.steps or UNSET,
-        detail=finished.detail or UNSET,
+        decision_id=decision.id,
+        cost_usd=decision.usage.cost_usd,
+        degraded=decision.degraded,
+        sources=sources or UNSET,
+        steps=decision.steps or UNSET,
+        detail=detail or UNSET,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -22,7 +21,7 @@ from services.contracts.errors import (
     PayloadTooLarge,
     TurnoutError,
 )
-from services.contracts.events import Delta, Event, Finished, Started
+from services.contracts.events import Delta, Event, Finished, Passage, Started
 from services.contracts.messages import ChatRequest, Request, Task, encode
 from services.gateway.answers import TurnoutOut, turnout_out
 from services.gateway.edge import Edge
@@ -55,6 +54,7 @@ class Asking:
         self._exchange = exchange
         self._settled = False
         self._decision: Decision | None = None
+        self._sources: tuple[Passage, ...] = ()
         self._created_s = time.time()
         deadline_ms = wishes.deadline_ms or exchange.state.snapshot.catalog.router.deadline_ms
         self.task = Task(
@@ -106,7 +106,8 @@ class Asking:
         """The router's decision, which comes in the moment of the first event. None if the router died then."""
         if self._decision is None:
             routed: Routed | None = await self._call.routed()
-            self._decision = None if routed is None else routed.decision
+            if routed is not None:
+                self._decision, self._sources = routed.decision, routed.sources
         return self._decision
 
     async def answer(self) -> Answer:
@@ -130,7 +131,7 @@ class Asking:
             raise InternalError("the answer has no end")
         await self.decision()
         turnout = self.settle(finished)
-        self._exchange.cost_usd = finished.usage.cost_usd
+        self._exchange.cost_usd = turnout.cost_usd
         return Answer(self.started, tuple(deltas), result, finished, turnout)
 
     @property
@@ -145,15 +146,14 @@ class Asking:
         self._settled = True
         self._edge.metrics.spend(self.started.component, finished.usage)
         decision = self._completed(self._decision)
-        self._edge.decisions.keep(
-            msgspec.structs.replace(
-                decision,
-                usage=finished.usage,
-                finish_reason=finished.reason,
-                steps=finished.steps or decision.steps,
-            )
+        decision = msgspec.structs.replace(
+            decision,
+            usage=decision.usage + finished.usage,
+            finish_reason=finished.reason,
+            steps=decision.steps + finished.steps,
         )
-        return turnout_out(self.started, decision, self.task.id, finished)
+        self._edge.decisions.keep(decision)
+        return turnout_out(self.started, decision, self._sources + finished.sources, finished.detail)
 
     async def _complete_failed(self, failure: TurnoutError) -> Decision:
         decision = self._completed(await self.decision())
@@ -222,7 +222,7 @@ def _traceparent(exchange: Exchange) -> str:
         parts = given.decode("ascii", "replace").split("-")
         if [len(part) for part in parts] == [2, 32, 16, 2] and all(set(p) <= _HEX for p in parts) and int(parts[1], 16):
             return "-".join(parts)
-    return f"00-{exchange.id}-{secrets.token_hex(8)}-01"
+    return f"00-{exchange.id}-{exchange.id[16:]}-01"
 
 
 _HEX = frozenset("0123456789abcdef")

@@ -53,6 +53,9 @@ class Metrics:
         self._registry.register(_RosterCollector(roster))
         ProcessCollector(registry=self._registry)
         self.in_flight = 0
+        # Looking a series up by its labels costs more than counting; the number of keys is bounded like the labels.
+        self._ends: dict[tuple[str, str, int], tuple[Counter, Histogram, Histogram]] = {}
+        self._spent: dict[str, tuple[Counter, Counter, Counter, Counter]] = {}
 
     def begin(self) -> None:
         """A request has arrived."""
@@ -61,18 +64,28 @@ class Metrics:
     def end(self, route: str, component: str, status: int, elapsed_s: float, first_token_s: float | None) -> None:
         """A request has ended. `route` is a path template, never a path."""
         self.in_flight -= 1
-        component = component or _NOBODY
-        self._requests.labels(route, component, status).inc()
-        self._latency.labels(route, component).observe(elapsed_s)
+        key = (route, component or _NOBODY, status)
+        if (series := self._ends.get(key)) is None:
+            series = self._ends[key] = (
+                self._requests.labels(*key),
+                self._latency.labels(*key[:2]),
+                self._first_token.labels(key[1]),
+            )
+        requests, latency, first_token = series
+        requests.inc()
+        latency.observe(elapsed_s)
         if first_token_s is not None:
-            self._first_token.labels(component).observe(first_token_s)
+            first_token.observe(first_token_s)
 
     def spend(self, component: str, usage: Usage) -> None:
         """An answer has been paid for."""
-        self._tokens.labels(component, "input").inc(usage.input_tokens)
-        self._tokens.labels(component, "output").inc(usage.output_tokens)
-        self._tokens.labels(component, "cached").inc(usage.cached_tokens)
-        self._cost.labels(component).inc(max(0.0, usage.cost_usd))
+        if (series := self._spent.get(component)) is None:
+            read, written, cached = (self._tokens.labels(component, way) for way in ("input", "output", "cached"))
+            series = self._spent[component] = (read, written, cached, self._cost.labels(component))
+        amounts = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd)
+        for counter, amount in zip(series, amounts, strict=True):
+            if amount > 0:
+                counter.inc(amount)
 
     def drop_decision(self) -> None:
         """A decision could not be recorded."""

@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from services.contracts.errors import InvalidRequest, TurnoutError
 from services.gateway.body import RequestTimeout
 from services.gateway.exchange import error_json
+from services.gateway.joined import JoinedWrites
 from services.gateway.middleware import MAX_HEADER_BYTES, HeadersTooLarge
 from services.gateway.state import Live
 
@@ -47,7 +48,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))
         raw = cast("socket.socket | None", transport.get_extra_info("socket"))
         if raw is not None and raw.family != socket.AF_UNIX:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import msgspec
+
+from services.bus.call import ROUTER
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
 from services.gateway.health import missing
@@ -13,6 +17,11 @@ async def status(edge: Edge, exchange: Exchange) -> None:
     """Show everything that is known of the system. The catalog holds the places of secrets, never a secret."""
     snapshot = exchange.state.snapshot
     beats = edge.roster.all()
+
+    def instances(component: str) -> list[dict[str, Any]]:
+        own = sorted((b for b in beats if b.component == component), key=lambda b: b.instance)
+        return [msgspec.structs.asdict(beat) for beat in own]
+
     await exchange.respond_json(
         {
             "revision": snapshot.revision,
@@ -20,7 +29,10 @@ async def status(edge: Edge, exchange: Exchange) -> None:
             "started_s": edge.started_s,
             "in_flight": edge.metrics.in_flight,
             "missing": missing(snapshot, beats),
-            "components": {name: spec.model_dump(mode="json") for name, spec in snapshot.catalog.components.items()},
-            "instances": sorted(beats, key=lambda beat: (beat.component, beat.instance)),
+            "components": [
+                {"name": name, **spec.model_dump(mode="json"), "instances": instances(name)}
+                for name, spec in snapshot.catalog.components.items()
+            ],
+            "processes": instances(ROUTER) + instances("gateway"),
         }
     )

@@ -57,8 +57,9 @@ async def test_status_shows_catalog_and_instances() -> None:
     async with front() as gate, gate.http() as client:
         status = (await client.get("/v1/status")).json()
     assert status["revision"] == 1
-    assert set(status["components"]) == {"small", "big", "off", "docs"}
-    assert {beat["instance"] for beat in status["instances"]} == {"small-1", "router-1"}
+    instances = {c["name"]: [beat["instance"] for beat in c["instances"]] for c in status["components"]}
+    assert instances == {"small": ["small-1"], "big": [], "off": [], "docs": []}
+    assert [beat["instance"] for beat in status["processes"]] == ["router-1"]
     assert status["missing"] == {}
 
 
