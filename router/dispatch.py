@@ -11,8 +11,8 @@ from services.bus.port import Bus
 from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.beat import Beat
-from services.contracts.errors import ComponentTimeout, ComponentUnavailable, from_info
-from services.contracts.events import ACK_DECODER, ENVELOPE_DECODER, Event, Failed, Finished
+from services.contracts.errors import ComponentTimeout, ComponentUnavailable, TurnoutError, from_info
+from services.contracts.events import ACK_DECODER, ENVELOPE_DECODER, Ack, Event, Failed, Finished
 from services.contracts.messages import Request, Task, encode
 
 
@@ -28,12 +28,17 @@ class Dispatcher:
         """Tasks sent to each instance that its last beat cannot have counted yet."""
         return {name: count for name, (beat, count) in self._sent.items() if self._roster.get(name) is beat}
 
-    async def hand_over(self, task: Task, to: Beat) -> None:
-        """Return once the instance's first event is on its way to the task's inbox.
+    async def hand_over(self, task: Task, to: Beat) -> Ack:
+        """Return once the instance's first event is on its way to the task's inbox, or none will be.
 
-        Raises:
-            TurnoutError: it refused, failed before its first event, died, or the deadline passed.
+        The acknowledgement carries an error when it refused, failed before its first event, died, or ran out of time.
         """
+        try:
+            return await self._hand_over(task, to)
+        except TurnoutError as error:
+            return Ack(error.to_info())
+
+    async def _hand_over(self, task: Task, to: Beat) -> Ack:
         beat, count = self._sent.get(to.instance, (to, 0))
         self._sent[to.instance] = (to, count + 1 if beat is to else 1)
         remaining_s = task.deadline_s - time.time()
@@ -45,18 +50,16 @@ class Dispatcher:
             await asyncio.wait((asking, gone), return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
                 raise ComponentUnavailable(f"{to.instance} died before it answered", retry_after_s=1.0)
-            ack = ACK_DECODER.decode(asking.result())
+            return ACK_DECODER.decode(asking.result())
         finally:
             asking.cancel()
             gone.cancel()
-        if ack.error is not None:
-            raise from_info(ack.error)
 
     async def fetch(self, parent: Task, number: int, request: Request, to: Beat) -> tuple[Event, ...]:
         """Have a helper do a small plain task and return its events.
 
         Raises:
-            TurnoutError: as `hand_over`.
+            TurnoutError: it could not.
         """
         inbox = self._bus.inbox()
         task = msgspec.structs.replace(
@@ -68,7 +71,9 @@ class Dispatcher:
             depth=parent.depth + 1,
         )
         try:
-            await self.hand_over(task, to)
+            ack = await self.hand_over(task, to)
+            if ack.error is not None:
+                raise from_info(ack.error)
             # A plain answer is one envelope, already under way when the acknowledgement was sent.
             async with asyncio.timeout(max(0.001, task.deadline_s - time.time())):
                 events = ENVELOPE_DECODER.decode(await inbox.next()).events

@@ -32,8 +32,9 @@ from services.contracts.errors import (
     TurnoutError,
     Unsupported,
     UpstreamError,
+    from_info,
 )
-from services.contracts.events import Found, Passage, ScreenRead, Step
+from services.contracts.events import Event, Finished, Found, Passage, ScreenRead, Step, Usage
 from services.contracts.messages import ChatRequest, Image, ReadRequest, SearchRequest
 
 log = structlog.get_logger()
@@ -108,6 +109,7 @@ class Router:
         except TurnoutError as error:
             log.warning("consult_failed", request=journey.task.root, error=error.message)
             return
+        journey.spent += _usage(events)
         found = tuple(p for e in events if isinstance(e, Found) for p in e.passages if p.relevance >= _LEAST_RELEVANCE)
         journey.passages = found
         journey.relevance = max((passage.relevance for passage in found), default=0.0)
@@ -150,7 +152,7 @@ class Router:
             try:
                 screens = [await self._read(journey, n, image, helper) for n, image in enumerate(request.images, 1)]
             except TurnoutError as error:
-                self._note_failure(journey, helper, error, began_s)
+                self._note_failure(journey, helper, error, began_s, Usage())
                 return state
             request = with_screen_text(request, screens)
         else:
@@ -164,6 +166,7 @@ class Router:
             return known
         began_s = time.time()
         events = await self._dispatcher.fetch(journey.task, number, ReadRequest(image), reader)
+        journey.spent += _usage(events)
         screen = next((event for event in events if isinstance(event, ScreenRead)), None)
         if screen is None:
             raise UpstreamError(f"{reader.component} sent no reading")
@@ -187,22 +190,26 @@ class Router:
             raise InternalError("nothing was chosen")
         began_s = time.time()
         task = journey.prepared or journey.task
-        try:
-            await self._dispatcher.hand_over(task, plan.answering)
-        except TurnoutError as error:
-            self._note_failure(journey, plan.answering, error, began_s)
+        ack = await self._dispatcher.hand_over(task, plan.answering)
+        if ack.error is not None:
+            self._note_failure(journey, plan.answering, from_info(ack.error), began_s, ack.usage)
         else:
             journey.attempts.append(Attempt(plan.answering.component, plan.answering.instance, began_s, time.time()))
         return state
 
-    def _note_failure(self, journey: Journey, beat: Beat, error: TurnoutError, began_s: float) -> None:
+    def _note_failure(self, journey: Journey, beat: Beat, error: TurnoutError, began_s: float, spent: Usage) -> None:
         log.info("attempt_failed", request=journey.task.root, instance=beat.instance, error=error.message)
-        journey.failed(beat, error, began_s)
+        journey.failed(beat, error, began_s, spent)
         journey.excluded.add(beat.instance)
         if isinstance(error, _COMPONENT_WIDE):
             journey.excluded.update(b.instance for b in self._roster.all() if b.component == beat.component)
         if not error.retryable:
             journey.error = error
+
+
+def _usage(events: tuple[Event, ...]) -> Usage:
+    """What a helper's answer took."""
+    return sum((event.usage for event in events if isinstance(event, Finished)), Usage())
 
 
 def _search_step(searcher: Beat, question: str, found: tuple[Passage, ...], began_s: float) -> Step:

@@ -13,7 +13,7 @@ from router.predictor import Estimate
 from services.contracts.beat import Beat
 from services.contracts.decision import Attempt, Candidate, Decision
 from services.contracts.errors import ContextLengthExceeded, TurnoutError
-from services.contracts.events import Passage, ScreenRead, Step
+from services.contracts.events import Passage, ScreenRead, Step, Usage
 from services.contracts.messages import Task
 
 
@@ -35,6 +35,7 @@ class Journey:
         task: as it came; `prepared` is what is sent where helpers have enriched it.
         excluded: instances not to be tried again. failures: what they said.
         running: what is being tried, and finally what answers.
+        spent: by helpers and by attempts that failed; the answer's own usage comes with its end.
     """
 
     task: Task
@@ -60,11 +61,13 @@ class Journey:
     running: Plan | None = None
     error: TurnoutError | None = None
     decision_s: float = 0.0
+    spent: Usage = Usage()
 
-    def failed(self, beat: Beat, error: TurnoutError, started_s: float) -> None:
-        """Note an attempt that did not work."""
+    def failed(self, beat: Beat, error: TurnoutError, started_s: float, spent: Usage) -> None:
+        """Note an attempt that did not work, and what it took all the same."""
         self.failures.append(error)
-        self.attempts.append(Attempt(beat.component, beat.instance, started_s, time.time(), error.to_info()))
+        self.spent += spent
+        self.attempts.append(Attempt(beat.component, beat.instance, started_s, time.time(), error.to_info(), spent))
         self.running = None
         self.prepared = None
         self.sources = ()
@@ -98,6 +101,7 @@ class Journey:
             quality_floor=self.wanted.quality_floor,
             decision_ms=round(self.decision_s * 1000, 3),
             error=self.error.to_info() if self.error else None,
+            usage=self.spent,
             tenant=self.task.tenant,
             trace_id=self.task.traceparent[3:35],
         )

@@ -103,7 +103,7 @@ class Call:
         inbox = self._inbox = self._bus.inbox()
         self.task = msgspec.structs.replace(self.task, inbox=inbox.subject)
         self._route = asyncio.create_task(self._await_router())
-        self._route.add_done_callback(lambda _: inbox.offer(_ROUTED))
+        self._route.add_done_callback(lambda route: _note(route, inbox))
         for router in self._roster.ready(ROUTER):
             self._watch(router.instance, inbox, _ROUTER_GONE)
         return inbox
@@ -169,3 +169,10 @@ class Call:
         if self._route is not None and not self._route.done():
             self._route.cancel()
         await self._bus.publish(subjects.cancel(self.task.root), self.task.id.encode())
+
+
+def _note(route: asyncio.Task[Routed], inbox: Inbox) -> None:
+    """Wake the loop. The failure is looked at here too: past the deadline nobody else does, and asyncio would tell."""
+    if not route.cancelled():
+        route.exception()
+    inbox.offer(_ROUTED)

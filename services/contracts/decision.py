@@ -47,7 +47,8 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
         prediction: version of the predictor that was used.
         features: what the predictor was told beside the prompt (lengths, flags).
         decision_ms: time spent in choosing.
-        usage, finish_reason, first_token_ms, total_ms: filled in when the answer has ended.
+        usage: of everything: helpers, failed attempts and, once it has ended, the answer.
+        finish_reason, first_token_ms, total_ms: filled in when the answer has ended.
     """
 
     id: str

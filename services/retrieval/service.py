@@ -78,7 +78,7 @@ class RetrievalService:
         held = self._holdings
         return Description(
             MODEL,
-            ("search", "ingest", "embed"),
+            ("search", "ingest", "embed", "answer"),
             price=self._spec.price.to_price() if self._spec.price else Price(),
             facts={
                 "documents": held.documents,

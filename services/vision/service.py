@@ -49,7 +49,7 @@ class VisionService:
         """`read` only. To declare `chat` would make the router offer it for every conversation."""
         return Description(
             MODEL,
-            ("read",),
+            ("read", "answer"),
             price=self._price,
             facts={"images": float(self._images), "lines": float(self._lines)},
         )

@@ -204,20 +204,20 @@ class Worker:
         ):
             async for event in events:
                 if isinstance(event, Finished):
-                    settled = self._settled(event.usage)
-                    job.spent = settled
-                    await answer.add(msgspec.structs.replace(event, usage=settled))
+                    job.spent = self._settled(event.usage, complete=True)
+                    await answer.add(msgspec.structs.replace(event, usage=job.spent))
                 else:
                     await answer.add(event)
         await answer.finish()
 
-    def _settled(self, usage: Usage) -> Usage:
+    def _settled(self, usage: Usage, *, complete: bool = False) -> Usage:
+        """Tokens with their cost. What has not even begun costs nothing, not the price of a request."""
         price = self._service.describe().price
-        return usage if price is None or usage == Usage() else price.settle(usage)
+        return price.settle(usage) if price is not None and (complete or usage != Usage()) else usage
 
     def _count(self, job: Job, error: TurnoutError | None, answer: Answer) -> None:
         before = self._totals
-        spent = self._settled(job.spent)
+        spent = self._settled(job.spent) if error is not None else job.spent
         self._totals = Totals(
             requests=before.requests + 1,
             errors=before.errors + (error is not None and not isinstance(error, Cancelled)),

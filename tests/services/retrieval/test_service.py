@@ -80,7 +80,7 @@ async def search(direct: Direct, query: str, k: int = 4) -> tuple[Passage, ...]:
 
 async def test_every_format_is_found_by_a_paraphrase_and_survives_a_restart(bus: Bus, tmp_path: Path) -> None:
     async with library(bus, tmp_path) as direct:
-        assert direct.worker.beat().capabilities == ("search", "ingest", "embed")
+        assert direct.worker.beat().capabilities == ("search", "ingest", "embed", "answer")
         taken = await ingest(direct, four())
         assert taken.refused == ()
         assert dict(taken.documents) == {"rules.md": 1, "lift.html": 1, "bees.txt": 1, "report.pdf": 2}
@@ -92,7 +92,7 @@ async def test_every_format_is_found_by_a_paraphrase_and_survives_a_restart(bus:
             ("How late can guests sweat in the steam room?", "rules.md"),
             ("capacity of the gondola", "lift.html"),
             ("What do beekeepers feed in winter?", "bees.txt"),
-            ("Which ship was put to sea five years before 2024?", "report.pdf"),
+            ("Which ship did the yard put to sea?", "report.pdf"),
         ):
             best = (await search(direct, query))[0]
             assert best.source == source, query

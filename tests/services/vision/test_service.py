@@ -179,7 +179,7 @@ async def test_what_it_cannot_do_is_refused(engine: Engine) -> None:
 
 async def test_it_declares_to_read_and_not_to_chat(engine: Engine) -> None:
     async with eyes(MemoryBus(), engine) as direct:
-        assert direct.worker.beat().capabilities == ("read",)
+        assert direct.worker.beat().capabilities == ("read", "answer")
 
 
 async def test_abandoned_image_frees_the_slot_and_the_thread(engine: Engine) -> None:
