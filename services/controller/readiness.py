@@ -43,10 +43,18 @@ class Readiness:
         return not self.awaited
 
 
-def welcome(url: str, readiness: Readiness, took_s: float, key_needed: bool) -> str:
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """How the user would type the two programs that the examples use."""
+
+    turnout: str = "turnout"
+    python: str = "python"
+
+
+def welcome(url: str, readiness: Readiness, took_s: float, programs: Programs, *, key_needed: bool) -> str:
     """One ready line, and three requests to paste."""
-    missing = sorted({f"{beat.component} ({beat.detail or 'no key'})" for beat in readiness.unconfigured})
-    waiting = f"; not configured: {', '.join(missing)}" if missing else ""
+    missing = list(dict.fromkeys(beat.component for beat in readiness.unconfigured))
+    waiting = f" (not configured: {', '.join(missing)})" if missing else ""
     header = " -H 'Authorization: Bearer '$TURNOUT_API_KEY" if key_needed else ""
     key = 'os.environ["TURNOUT_API_KEY"]' if key_needed else '"unused"'
     chat = '{"model": "auto", "messages": [{"role": "user", "content": "Classify the sentiment of: I love trains."}]}'
@@ -56,9 +64,19 @@ Turnout is ready at {url} after {took_s:.1f} s: {len(readiness.ready)} processes
   curl {url}/v1/chat/completions{header} -H 'Content-Type: application/json' \\
     -d '{chat}'
 
-  turnout ask --url {url} --model tools "What is 1234.5 * 6789?"
+  {programs.turnout} ask --url {url} {_question(readiness)}
 
-  python -c 'import os, openai
-  client = openai.OpenAI(base_url="{url}/v1", api_key={key})
-  print(client.chat.completions.create(model="auto", messages=[{{"role": "user", "content": "Hello!"}}]))'
+  {programs.python} -c 'import os, openai
+print(openai.OpenAI(base_url="{url}/v1", api_key={key}).chat.completions.create(
+  model="auto", messages=[{{"role": "user", "content": "Hello!"}}]).choices[0].message.content)'
 """
+
+
+def _question(readiness: Readiness) -> str:
+    """The most telling question that what runs can answer."""
+    names = {beat.kind: beat.component for beat in readiness.ready}
+    if "tool_agent" in names:
+        return f"--model {names['tool_agent']} 'What is 1234.5 * 6789?'"
+    if "vision" in names:
+        return "--image screenshot.png 'What does this say?'"
+    return "'Why is the sky blue?'"

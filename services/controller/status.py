@@ -46,6 +46,10 @@ def table(found: dict[str, Any], now_s: float) -> Table:
     for component in found["components"]:
         for row in _rows(component, now_s):
             made.add_row(*row)
+    made.add_section()
+    for beat in found.get("processes") or ():  # the gateway and the routers, which are no components
+        kind = clean(str(beat.get("kind", "?")))
+        made.add_row(kind, kind, *_cells(beat, now_s))
     return made
 
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -26,7 +29,7 @@ from services.controller.environment import Settings, child_environment
 from services.controller.own_bus import OwnBus
 from services.controller.positions import line_of
 from services.controller.process_driver import ProcessDriver
-from services.controller.readiness import Readiness, welcome
+from services.controller.readiness import Programs, Readiness, welcome
 from services.controller.reconciler import Instance, plan, wanted
 from services.controller.screen import Screen
 from services.controller.signals import StopSignals
@@ -159,7 +162,9 @@ class _System:
                     self._screen.say(f"{took_s:5.1f} s  still starting: {', '.join(now.awaited)}")
             if now.complete:
                 gateway = self._snapshot.catalog.gateway
-                self._screen.announce(welcome(self._place.url, now, took_s, gateway.keys is not None))
+                self._screen.announce(
+                    welcome(self._place.url, now, took_s, _programs(), key_needed=gateway.keys is not None)
+                )
                 return
             late = f" (after {took_s:.0f} s)" if took_s > _PATIENCE_S else ""
             self._screen.status(f"starting {len(now.awaited)}: {', '.join(now.awaited)}{late}")
@@ -196,6 +201,17 @@ class _System:
         if not stopping.done():
             supervisor.kill()
         await stopping
+
+
+def _programs() -> Programs:
+    return Programs(_as_typed(Path(sys.executable).with_name("turnout")), _as_typed(Path(sys.executable)))
+
+
+def _as_typed(program: Path) -> str:
+    """Its name alone if the shell finds it by that, else its path, from here if that is shorter."""
+    if shutil.which(program.name) == str(program):
+        return program.name
+    return shlex.quote(min(str(program), os.path.relpath(program), key=len))
 
 
 async def _first_of(*awaited: Awaitable[object]) -> None:

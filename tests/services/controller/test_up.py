@@ -18,7 +18,7 @@ from tests.support.running import free_port
 def test_everything_starts_and_sigterm_stops_it_in_order(tmp_path: Path) -> None:
     with fleet(tmp_path, "one", "keyless") as running:
         running.await_ready()
-        assert "3 processes serve; not configured: keyless (no key)" in running.log
+        assert "3 processes serve (not configured: keyless)" in running.log
         assert f"http://127.0.0.1:{running.port}" in running.await_line("Turnout is ready")
         assert running.await_line("hello from one-1").startswith("one-1     | ")
         began_s = time.monotonic()
