@@ -148,11 +148,7 @@ class Schemas:
         return Unsupported(f"the local engine cannot enforce {what} in a JSON schema", param=self._param)
 
     def _visit(self, schema: Any, depth: int) -> str:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise self._wrong(f"it has more than {MAX_NODES} parts")
-        if depth > MAX_DEPTH:
-            raise self._wrong(f"it is nested deeper than {MAX_DEPTH}")
+        self._count(depth)
         if schema is True:
             return "value"
         if not isinstance(schema, dict):
@@ -168,6 +164,13 @@ class Schemas:
         if "enum" in schema:
             return self._constants(schema["enum"], schema)
         return self._typed(schema, depth)
+
+    def _count(self, depth: int) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise self._wrong(f"it has more than {MAX_NODES} parts")
+        if depth > MAX_DEPTH:
+            raise self._wrong(f"it is nested deeper than {MAX_DEPTH}")
 
     def _typed(self, schema: dict[str, Any], depth: int) -> str:
         kinds = schema.get("type", self._guess(schema))

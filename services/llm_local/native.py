@@ -9,11 +9,16 @@ for each of them would let a busy event loop in between, at up to 5 ms a time.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+# Read once, when llama.cpp is loaded: its threads sleep while they wait for each other. Spinning, they would
+# be a little faster on idle cores, and 25 times slower as soon as another process wants one of the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import llama_cpp as llama
 import numpy as np

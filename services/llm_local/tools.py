@@ -81,7 +81,9 @@ def plan(request: ChatRequest, template: str, schemas: Schemas) -> ToolPlan | No
     knows = "tools" in template
     style: Style = "bare" if knows and OPEN not in template and "python_tag" in template else "tagged"
     call = _call_rule(usable, schemas, "parameters" if style == "bare" else "arguments")
-    forced, offered = _roots(style, call, schemas, many=request.parallel_tool_calls)
+    # A model that was never trained on tools would go on calling for ever if the grammar let it.
+    many = request.parallel_tool_calls and knows and choice in ("auto", "required")
+    forced, offered = _roots(style, call, schemas, many=many)
     return ToolPlan(
         style=style,
         shown=tools if knows else (),
@@ -293,28 +295,32 @@ class JsonScan:
     def push(self, text: str) -> int | None:
         """Index just behind the value's end in this piece, or None if it goes on."""
         for at, char in enumerate(text):
-            if self._in_string:
-                if self._escaped:
-                    self._escaped = False
-                elif char == "\\":
-                    self._escaped = True
-                elif char == '"':
-                    self._in_string = False
-                    if self._depth == 0:
-                        return at + 1
-            elif char == '"':
-                self._in_string = self._begun = True
-            elif char in "{[":
-                self._depth += 1
-                self._begun = True
-            elif char in "}]":
-                if self._depth == 0:
-                    return at
-                self._depth -= 1
-                if self._depth == 0:
-                    return at + 1
-            elif self._depth == 0 and self._begun and char in ", \n\t":
-                return at
-            elif not char.isspace():
-                self._begun = True
+            end = self._quoted(char) if self._in_string else self._bare(char)
+            if end is not None:
+                return at + end
+        return None
+
+    def _quoted(self, char: str) -> int | None:
+        """Inside a string. 1 if the value ends with this character."""
+        if self._escaped:
+            self._escaped = False
+        elif char == "\\":
+            self._escaped = True
+        elif char == '"':
+            self._in_string = False
+            return 1 if self._depth == 0 else None
+        return None
+
+    def _bare(self, char: str) -> int | None:
+        """Outside of strings. 1 if the value ends with this character, 0 if it has ended before it."""
+        if char == '"':
+            self._in_string = True
+        elif char in "{[":
+            self._depth += 1
+        elif char in "}]":
+            self._depth -= 1
+            return None if self._depth > 0 else max(0, self._depth + 1)
+        elif self._depth == 0 and char in ", \n\t":
+            return 0 if self._begun else None
+        self._begun = True
         return None

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.llm_local.scheduler import (
+    COPY_TOKENS,
+    MAX_CHUNK_TOKENS,
+    Lane,
+    Speeds,
+    chunks,
+    common_prefix,
+    place,
+    prompt_budget,
+)
+
+tokens = st.lists(st.integers(0, 2), max_size=40)
+
+
+@given(tokens, tokens)
+def test_common_prefix_is_the_longest(left: list[int], right: list[int]) -> None:
+    count = common_prefix(left, right)
+    assert left[:count] == right[:count]
+    assert count == min(len(left), len(right)) or left[count] != right[count]
+
+
+def test_last_prompt_token_is_always_computed() -> None:
+    placement = place([1, 2, 3], [Lane(0, [1, 2, 3, 4])], copies=True)
+    assert placement is not None
+    assert placement.keep == 2
+
+
+def test_newcomer_continues_the_sequence_that_holds_its_beginning() -> None:
+    lanes = [Lane(0, [9, 9, 9]), Lane(1, list(range(20))), Lane(2)]
+    placement = place([*range(20), 77], lanes, copies=True)
+    assert placement is not None
+    assert (placement.sequence, placement.keep, placement.copy_from) == (1, 20, None)
+
+
+def test_prefix_held_by_a_busy_sequence_is_copied() -> None:
+    shared = list(range(COPY_TOKENS + 10))
+    lanes = [Lane(0, [*shared, 500], busy=True), Lane(1)]
+    placement = place([*shared, 600], lanes, copies=True)
+    assert placement is not None
+    assert (placement.sequence, placement.keep, placement.copy_from) == (1, len(shared), 0)
+
+
+def test_short_prefix_is_not_worth_a_copy() -> None:
+    lanes = [Lane(0, [1, 2, 3, 4], busy=True), Lane(1)]
+    placement = place([1, 2, 3, 5], lanes, copies=True)
+    assert placement is not None
+    assert (placement.sequence, placement.keep, placement.copy_from) == (1, 0, None)
+
+
+def test_long_conversation_keeps_its_cells_when_only_its_beginning_is_shared() -> None:
+    shared = list(range(100))
+    lanes = [Lane(0, [*shared, *range(1000, 1500)], used_at=5), Lane(1, [7], used_at=9), Lane(2, [8], used_at=2)]
+    placement = place([*shared, 42], lanes, copies=True)
+    assert placement is not None
+    assert (placement.sequence, placement.keep, placement.copy_from) == (2, 100, 0)
+
+
+def test_nothing_shared_takes_an_empty_sequence_then_the_least_recently_used() -> None:
+    lanes = [Lane(0, [1], used_at=1), Lane(1), Lane(2, [2], used_at=3)]
+    first = place([9, 9], lanes, copies=True)
+    assert first is not None
+    assert first.sequence == 1
+    lanes[1].busy = True
+    second = place([9, 9], lanes, copies=True)
+    assert second is not None
+    assert second.sequence == 0
+
+
+def test_no_free_sequence_means_waiting() -> None:
+    assert place([1], [Lane(0, busy=True)], copies=True) is None
+
+
+def test_prompt_work_gets_the_whole_batch_when_nobody_writes() -> None:
+    assert prompt_budget(0, 3, 512, Speeds(0.01, 500)) == 512
+
+
+def test_prompt_work_between_tokens_of_others_stays_within_twice_their_step() -> None:
+    budget = prompt_budget(4, 1, 512, Speeds(step_s=0.02, prefill_tps=500))
+    assert budget / 500 <= 2 * 0.02
+    assert budget >= 8
+
+
+def test_many_waiting_for_their_first_token_weigh_more_than_few_writing() -> None:
+    speeds = Speeds(0.01, 500)
+    assert prompt_budget(1, 15, 512, speeds) > 5 * prompt_budget(1, 1, 512, speeds)
+
+
+@given(st.lists(st.integers(1, 500), max_size=20), st.integers(0, 600))
+def test_chunks_keep_to_the_budget_and_serve_the_oldest_first(remaining: list[int], budget: int) -> None:
+    shares = chunks(remaining, budget)
+    assert sum(shares) <= budget
+    assert all(share <= min(left, MAX_CHUNK_TOKENS) for share, left in zip(shares, remaining, strict=True))
+    assert not remaining or budget == 0 or shares[0] > 0
