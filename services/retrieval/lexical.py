@@ -53,6 +53,10 @@ def content_analyzer() -> tantivy.TextAnalyzer:
     return _analyzer(stem=True, without=FUNCTION_WORDS)
 
 
+def _few(words: list[str]) -> list[str]:
+    return list(dict.fromkeys(words))[:MAX_QUERY_WORDS]
+
+
 class Lexical:
     """The word index of a store. Owned by one thread; of several processes, one writes and all read."""
 
@@ -75,15 +79,15 @@ class Lexical:
         """Passages, best first. The query is words and nothing else: it has no syntax that could be abused."""
         searcher = self._opened().searcher()
         parts: list[tuple[Occur, Query]] = []
-        for word in dict.fromkeys(self._stems.analyze(query)[: 4 * MAX_QUERY_WORDS]):
-            if len(parts) >= 2 * MAX_QUERY_WORDS:
-                break
-            parts.append((Occur.Should, Query.term_query(self._schema, "text", word, "freq")))
+        # Words without a subject rank by accident; they count only where the query has no others.
+        for word in _few(self._content.analyze(query) or self._stems.analyze(query)):
             title = Query.term_query(self._schema, "title", word, "freq")
+            parts.append((Occur.Should, Query.term_query(self._schema, "text", word, "freq")))
             parts.append((Occur.Should, Query.boost_query(title, _TITLE_WEIGHT)))
-        for word in list(dict.fromkeys(self._plain.analyze(query)[: 4 * MAX_QUERY_WORDS]))[:MAX_QUERY_WORDS]:
-            plain = Query.term_query(self._schema, "plain", word, "freq")
-            parts.append((Occur.Should, Query.boost_query(plain, _PLAIN_WEIGHT)))
+        plain = self._plain.analyze(query)
+        for word in _few([word for word in plain if word not in FUNCTION_WORDS] or plain):
+            typed = Query.term_query(self._schema, "plain", word, "freq")
+            parts.append((Occur.Should, Query.boost_query(typed, _PLAIN_WEIGHT)))
         if not parts:
             return []
         hits = searcher.search(Query.boolean_query(parts), limit, count=False).hits

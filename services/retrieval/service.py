@@ -16,7 +16,7 @@ from services.contracts.events import Delta, Embedded, Event, Finished, Found, I
 from services.contracts.messages import ChatRequest, EmbedRequest, IngestRequest, ReadRequest, SearchRequest, Task
 from services.contracts.price import Price
 from services.retrieval import answer
-from services.retrieval.embed import DIMENSIONS, MODEL, Vector
+from services.retrieval.embed import DIMENSIONS, MODEL, Vector, safe
 from services.retrieval.ingest import Ingest
 from services.retrieval.lane import Lane, Priority
 from services.retrieval.library import Holdings, Library
@@ -120,7 +120,7 @@ class RetrievalService:
     async def _search(self, library: Library, request: SearchRequest, job: Job) -> AsyncGenerator[Event]:
         if not 1 <= request.k <= MAX_PASSAGES:
             raise InvalidRequest(f"k must be from 1 to {MAX_PASSAGES}", param="k")
-        query = request.query[:MAX_QUERY_CHARS].strip()
+        query = safe(request.query[:MAX_QUERY_CHARS])[:MAX_QUERY_CHARS].strip()
         if not query:
             raise InvalidRequest("the query is empty", param="query")
         found = await self._lane.run(Priority.SEARCH, library.search, query, request.k)
@@ -160,7 +160,8 @@ class RetrievalService:
         if not 1 <= len(request.inputs) <= MAX_INPUTS:
             raise InvalidRequest(f"1 to {MAX_INPUTS} inputs at once, not {len(request.inputs)}", param="input")
         for index, text in enumerate(request.inputs):
-            if not text or len(text) > MAX_INPUT_CHARS:
+            # Measured as the model will read it too: a ligature may stand for eighteen characters.
+            if not text or len(text) > MAX_INPUT_CHARS or len(safe(text)) > MAX_INPUT_CHARS:
                 raise InvalidRequest(f"input {index} must have 1 to {MAX_INPUT_CHARS} characters", param="input")
 
         def one(text: str) -> tuple[Vector, int]:
@@ -182,7 +183,7 @@ class RetrievalService:
             raise Unsupported(f"{me} quotes documents; it cannot call tools", param="tools")
         if request.response_format.type != "text":
             raise Unsupported(f"{me} quotes documents as they are, not as JSON", param="response_format")
-        question = request.question[:MAX_QUERY_CHARS].strip()
+        question = safe(request.question[:MAX_QUERY_CHARS])[:MAX_QUERY_CHARS].strip()
         if not question:
             raise InvalidRequest("there is no question in the conversation", param="messages")
         found = await self._lane.run(Priority.SEARCH, library.search, question, _ANSWER_FROM)

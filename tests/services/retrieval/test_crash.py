@@ -29,7 +29,7 @@ for number in range(int(sys.argv[2]), 10_000):
 """
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_while_ingesting_and_consistent_ever_after(tmp_path: Path, seed: int) -> None:
     generator = random.Random(seed)  # noqa: S311 - when to kill is no secret
     last = 0
@@ -39,7 +39,7 @@ def test_killed_while_ingesting_and_consistent_ever_after(tmp_path: Path, seed: 
         )
         assert child.stdout is not None
         assert child.stdout.readline() == "open\n"
-        for _ in range(generator.randint(1, 4)):
+        for _ in range(generator.randint(1, 2)):
             last = int(child.stdout.readline())
         try:  # at any moment after the last acknowledgement
             child.wait(generator.random() * 0.3)

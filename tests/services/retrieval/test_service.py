@@ -191,7 +191,7 @@ async def test_query_is_words_and_never_syntax(bus: Bus, tmp_path: Path) -> None
             "-apples +(",
             "apples^1e99",
             "a" * 50_000,
-            "\ud800\0 apples",
+            "\0 apples",
             "ﷺ" * 2000,
             "*:*",
             "?" * 900,
