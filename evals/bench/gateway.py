@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import secrets
 import signal
 import subprocess
@@ -29,7 +30,19 @@ from rich.text import Text
 from evals.bench import machine, rival, systems, wrk
 from evals.bench.children import BenchError, await_ready, child, clean_environment, free_port
 from evals.bench.report import FLOOR, Floor, Report, show
-from evals.bench.samples import LITELLM, LOADS, MOCK, TARGETS, TURNOUT, Load, Sample, Spread, spreads, targets
+from evals.bench.samples import (
+    LITELLM,
+    LOADS,
+    MOCK,
+    TARGETS,
+    TURNOUT,
+    Load,
+    Sample,
+    Spread,
+    long_enough_s,
+    spreads,
+    targets,
+)
 from evals.bench.systems import KEY_VARIABLE, System
 
 BENCH_DIR = Path(".bench")
@@ -61,6 +74,7 @@ class Bench:
     live: Live
     folder: Path
     sizes: dict[str, int] = field(default_factory=dict)
+    paces: dict[str, float] = field(default_factory=dict)
     told: str = ""
 
     def run(self) -> tuple[list[Sample], Floor | None]:
@@ -114,13 +128,15 @@ class Bench:
         return Sample(number, subject.name, load.name, values, cpu_ms, machine.load_average())
 
     def _values(self, subject: System, load: Load, seconds: float) -> dict[str, float]:
-        """The figures of one load, and the number of `answers`."""
+        """The figures of one load, and of how many `answers` the processor time was spent on."""
         environment = clean_environment(**{KEY_VARIABLE: self.key})
         if not load.streamed:
             size = self.sizes[subject.name]
-            result = self.generator.run(subject.url, subject.model, load.connections, seconds, environment, size)
+            long_s = long_enough_s(seconds, load.connections, self.paces.get(subject.name, math.inf), wrk.LONGEST_S)
+            result = self.generator.run(subject.url, subject.model, load.connections, long_s, environment, size)
+            self.paces[subject.name] = result.rps
             return {
-                "answers": result.requests,
+                "answers": result.requests + load.connections / 2,  # those wrk has left were half done in the mean
                 "rps": result.rps,
                 "p50_ms": result.p50_ms,
                 "p99_ms": result.p99_ms,

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from evals.bench.samples import Sample, Spread, per_round, quantile, spreads, targets
+from evals.bench.samples import Sample, Spread, long_enough_s, per_round, quantile, spreads, targets
 
 
 def sample(round_: int, system: str, load: str, **values: float) -> Sample:
@@ -100,3 +100,12 @@ def test_a_rival_that_seems_to_add_nothing_proves_nothing() -> None:
     [target] = targets(samples)
     assert target.measured.median == math.inf
     assert not target.met
+
+
+@pytest.mark.parametrize(
+    ("connections", "answers_per_s", "expected_s"),
+    [(1, 1000.0, 4.0), (64, 1000.0, 4.0), (64, 96.0, 8.0), (64, 10.0, 16.0), (16, math.inf, 4.0), (1, 0.0, 16.0)],
+    ids=["fast", "fast with many", "slow: longer", "very slow: bounded", "unknown yet", "no answer at all"],
+)
+def test_a_slow_system_is_measured_for_longer(connections: int, answers_per_s: float, expected_s: float) -> None:
+    assert long_enough_s(4.0, connections, answers_per_s, 16.0) == expected_s
