@@ -11,10 +11,11 @@ from types import TracebackType
 
 import msgspec
 
-from services.bus.call import Call
+from services.bus.call import ROUTER, Call
 from services.contracts.decision import Decision, Routed
 from services.contracts.errors import (
     Cancelled,
+    ComponentUnavailable,
     ContextLengthExceeded,
     InternalError,
     ModelNotFound,
@@ -93,14 +94,19 @@ class Asking:
         Raises:
             TurnoutError: what ended it.
         """
-        async with aclosing(self._call.events()) as events:  # type: ignore[type-var]  # it is an async generator
-            async for event in events:
-                if isinstance(event, Started):
-                    self._exchange.component = event.component
-                    continue
-                if self._exchange.first_token_s is None:
-                    self._exchange.first_token_s = self._exchange.elapsed_s
-                yield event
+        try:
+            async with aclosing(self._call.events()) as events:  # type: ignore[type-var]  # it is an async generator
+                async for event in events:
+                    if isinstance(event, Started):
+                        self._exchange.component = event.component
+                        continue
+                    if self._exchange.first_token_s is None:
+                        self._exchange.first_token_s = self._exchange.elapsed_s
+                    yield event
+        except ComponentUnavailable as error:
+            if self._call.started is None and not self._edge.roster.ready(ROUTER):
+                raise ComponentUnavailable("no router is running", retry_after_s=1.0) from error
+            raise
 
     async def decision(self) -> Decision | None:
         """The router's decision, which comes in the moment of the first event. None if the router died then."""

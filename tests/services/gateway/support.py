@@ -84,6 +84,10 @@ class Router:
         self._running: set[asyncio.Task[None]] = set()
         self._announcer = Announcer(bus, self._beat)
 
+    async def die(self) -> None:
+        """Be gone for everyone, now."""
+        await self._announcer.farewell()
+
     def _beat(self) -> Beat:
         return Beat("router", "router", "router-1", 1, os.getpid(), "here", "ready")
 

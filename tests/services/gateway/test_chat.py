@@ -327,8 +327,13 @@ async def test_without_a_router_the_answer_is_503_at_once() -> None:
     async with front() as gate:
         for listener in [x for x in gate.bus._listeners if x.pattern == "turnout.v1.route"]:  # type: ignore[attr-defined]
             await listener.stop()
+        await gate.router.die()
+        async with asyncio.timeout(5):
+            while gate.edge.roster.ready("router"):
+                await asyncio.sleep(0.001)
         response = await gate.ask()
         assert response.status_code == 503
+        assert response.json()["error"]["message"] == "no router is running"
         assert response.headers["retry-after"] == "1"
         record = await gate.edge.decisions.read(response.headers["x-request-id"], "")
     assert record.error is not None

@@ -215,15 +215,18 @@ async def test_a_name_that_changes_its_address_cannot_fool_us(
     fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = _resolve(monkeypatch, [["93.184.215.14"], ["127.0.0.1"]])
-    seen: list[httpx.URL] = []
+    seen: list[httpx.Request] = []
 
     async def send(self: httpx.AsyncClient, request: httpx.Request, **_: object) -> httpx.Response:
-        seen.append(request.url)
+        seen.append(request)
         return httpx.Response(200, headers={"content-type": "image/png"}, stream=_Stream(), request=request)
 
     monkeypatch.setattr(httpx.AsyncClient, "send", send)
     await fetcher.fetch("https://rebinding.example/a.png", Gateway(), PARAM)
-    assert [url.host for url in seen] == ["93.184.215.14"]
+    (request,) = seen
+    assert request.url.host == "93.184.215.14"
+    assert request.headers["host"] == "rebinding.example"
+    assert request.extensions["sni_hostname"] == "rebinding.example"  # whose certificate must be shown
     assert asked == ["rebinding.example"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import openai
 import pytest
 
@@ -30,8 +32,11 @@ async def test_models_are_the_router_and_every_enabled_component() -> None:
 async def test_ready_means_that_everything_needed_serves() -> None:
     async with front() as gate, gate.http() as client:
         assert (await client.get("/health/ready")).json() == {"status": "ready"}
-        await gate.bus.publish(subjects.gone("small", "small-1"), b"")
-        await gate.bus.publish(subjects.gone("router", "router-1"), b"")
+        await gate.workers["small"].drain(0.1)
+        await gate.router.die()
+        async with asyncio.timeout(5):
+            while gate.edge.roster.all():
+                await asyncio.sleep(0.001)
         answer = await client.get("/health/ready")
         assert answer.status_code == 503
         assert answer.json()["missing"] == {"router": "absent", "small": "absent"}
