@@ -26,6 +26,7 @@ _SMOOTHING = 0.1
 _DEADLINE_MARGIN_S = 0.15
 _MAX_FAILURES = 3
 _JOIN_S = 10.0
+_STUCK_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,15 @@ class Engine:
     def cancel(self, generation: Generation) -> None:
         """Free everything this holds within a step. One that has ended is no error."""
         self._inbox.put(_Cancel(generation))
+
+    def trouble(self) -> str | None:
+        """Why nobody should be sent here: the thread has ended, or one computation has lasted far too long."""
+        if self.failure is not None:
+            return f"the engine has failed: {self.failure}"
+        began_s = self.stats.step_began_s
+        if began_s and time.monotonic() - began_s > _STUCK_S:
+            return f"a single step has lasted over {_STUCK_S:.0f} s"
+        return None
 
     async def audit(self, *, drop: bool = False) -> list[str]:
         """Where our account of the cells differs from llama.cpp's; empty when all is well.
@@ -262,6 +272,7 @@ class Engine:
             part = generation.prompt[start : start + share]
             complete = start + share == len(generation.prompt)
             began_s = time.monotonic()
+            self.stats = replace(self.stats, step_began_s=began_s)
             logits = self._context.prefill(part, start, generation.lane, last=complete)
             self._learn_prefill(share, time.monotonic() - began_s)
             self._lanes[generation.lane].tokens += part

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -40,12 +39,12 @@ class Stream:
         self._parcels.append(parcel)
         self._arrived.set()
 
-    async def __aiter__(self) -> AsyncIterator[Parcel]:
-        while True:
-            while self._parcels:
-                yield self._parcels.popleft()
+    async def next(self) -> Parcel:
+        """The next one, when it comes."""
+        while not self._parcels:
             self._arrived.clear()
             await self._arrived.wait()
+        return self._parcels.popleft()
 
 
 @dataclass(eq=False)
@@ -139,7 +138,7 @@ class Generation:
         except InvalidRequest as error:
             log.warning("call_grammar_refused", reason=error.message)
             return
-        rest = self.reader.rest if self.reader is not None else ""
+        rest = self.reader.since_tag if self.reader is not None else ""
         if constraint.try_accept(model.tokenize(rest, special=False)):
             self.chooser.constraint = constraint
         else:

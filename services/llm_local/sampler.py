@@ -136,6 +136,7 @@ class Constraint:
         Raises:
             InvalidRequest: llama.cpp refuses the grammar.
         """
+        self._sampler: Any = None
         self._sampler = model.grammar(grammar)
         if self._sampler is None:
             raise InvalidRequest("the requested form cannot be made into a grammar", param="response_format")
@@ -166,6 +167,9 @@ class Constraint:
             quick("llama_sampler_free")(self._sampler)
             self._sampler = None
 
+    def __del__(self) -> None:  # a request that was given up before it reached the engine
+        self.close()
+
 
 class Chooser:
     """Chooses the tokens of one answer."""
@@ -173,6 +177,7 @@ class Chooser:
     def __init__(self, model: Model, settings: Settings, window: int, constraint: Constraint | None = None) -> None:
         self._model = model
         self._settings = settings
+        self._chain: Any = None
         self.constraint = constraint
         self._chain = None if settings.greedy and not settings.penalised else _chain(model, settings, window)
         self._bias_tokens = np.fromiter(settings.bias.keys(), np.int64, len(settings.bias))
@@ -240,6 +245,9 @@ class Chooser:
         if self.constraint is not None:
             self.constraint.close()
             self.constraint = None
+
+    def __del__(self) -> None:  # as above
+        self.close()
 
 
 def _array_of(candidates: npt.NDArray[Any]) -> Any:

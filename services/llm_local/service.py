@@ -117,7 +117,7 @@ class LocalModel:
     def describe(self) -> Description:
         """What it can do, and its speed now."""
         engine = self._engine
-        failed = engine.failure if engine is not None else None
+        failed = engine.trouble() if engine is not None else None
         return Description(
             model=self._name,
             capabilities=self._capabilities,
@@ -126,7 +126,7 @@ class LocalModel:
             price=self._price,
             facts=engine.stats.facts() if engine is not None else {},
             state="failed" if failed else "ready",
-            detail=f"the engine has failed: {failed}" if failed else "",
+            detail=failed or "",
         )
 
     async def run(self, task: Task, job: Job) -> AsyncIterator[Event]:
@@ -146,7 +146,8 @@ class LocalModel:
         engine = self.engine
         try:
             engine.submit(generation)
-            async for parcel in generation.stream:
+            while True:
+                parcel = await generation.stream.next()
                 job.spent = parcel.usage
                 if parcel.error is not None:
                     raise parcel.error

@@ -3,6 +3,9 @@
 Three conventions are known. Qwen and Hermes write `<tool_call>{"name": …, "arguments": …}</tool_call>` where they like;
 Llama 3.1 answers with nothing but `{"name": …, "parameters": …}`. A model whose template knows no tools is told the
 first convention in its system prompt, and the grammar makes sure that it keeps to it.
+
+Some models that know tags forget them and answer with the bare object, at times in a Markdown fence: an answer that
+begins so and names one of the tools is a call too.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +27,10 @@ MAX_TOOLS = 128
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=[^\s])')
+_FENCE = re.compile(r"\s*```(?:json)?\s*(?=\{)")
+_FENCE_START = re.compile(r"\s*(?:`{1,3}|```\s*|```j|```js|```jso|```json\s*)")
 _MAX_HEAD_CHARS = 400
+_HEAD_START = '{"name":"'
 
 Style = Literal["tagged", "bare"]
 
@@ -164,11 +170,15 @@ class ToolReader:
 
     Attributes:
         calls: how many calls have begun.
-        inside: whether the text is within a call now.
     """
 
-    def __init__(self, style: Style) -> None:
+    def __init__(self, style: Style, names: Iterable[str]) -> None:
+        """Read calls of the tools called `names`."""
         self._style = style
+        self._names = frozenset(names)
+        self._tagged = False  # the call now being read began with a tag
+        self._since_tag = ""
+        self._fence = ""
         self._mode: Literal["text", "head", "arguments", "tail"] = "text"
         self._held = ""
         self._scan = JsonScan()
@@ -177,17 +187,19 @@ class ToolReader:
 
     @property
     def inside(self) -> bool:
-        """Whether a call has begun and not yet ended."""
-        return self._mode in ("head", "arguments")
+        """Whether a call has begun by its tag and not yet ended: nothing but a call may follow."""
+        return self._tagged and self._mode in ("head", "arguments")
 
     @property
-    def rest(self) -> str:
-        """What came behind the opening tag so far, while the call's head is not complete."""
-        return self._held if self._mode == "head" else ""
+    def since_tag(self) -> str:
+        """Everything behind the newest opening tag."""
+        return self._since_tag
 
     def push(self, text: str) -> tuple[str, list[ToolCallDelta]]:
         """Add text; returns the readable part and the pieces of calls that are now certain."""
         self._held += text
+        if self._tagged:
+            self._since_tag += text
         spoken: list[str] = []
         pieces: list[ToolCallDelta] = []
         while self._advance(spoken, pieces):
@@ -201,13 +213,15 @@ class ToolReader:
             return held, []
         if self._mode == "head":
             self._mode = "text"
-            return (OPEN if self._style == "tagged" else "") + held, []
+            return self._opening() + held, []
         return "", []
 
     def _advance(self, spoken: list[str], pieces: list[ToolCallDelta]) -> bool:
         """One step of the machine; False when it needs more text."""
         if self._mode == "text":
-            return self._find_call(spoken) if self._style == "tagged" else self._find_bare(spoken)
+            if self._at_start():
+                return self._find_bare(spoken)
+            return self._style == "tagged" and self._find_call(spoken)
         if self._mode == "head":
             return self._read_head(spoken, pieces)
         if self._mode == "arguments":
@@ -219,8 +233,8 @@ class ToolReader:
         if at >= 0:
             before = self._held[:at]
             spoken.append(before.rstrip() if self.calls or not before.strip() else before)
-            self._held = self._held[at + len(OPEN) :]
-            self._mode = "head"
+            self._held = self._since_tag = self._held[at + len(OPEN) :]
+            self._mode, self._tagged = "head", True
             return True
         keep = next(
             (n for n in range(min(len(OPEN) - 1, len(self._held)), 0, -1) if OPEN.startswith(self._held[-n:])), 0
@@ -231,31 +245,51 @@ class ToolReader:
             spoken.append(out)
         return False
 
+    def _at_start(self) -> bool:
+        return not self._spoken and self.calls == 0
+
+    def _opening(self) -> str:
+        """What stood before the head now held, for giving it back as text."""
+        return OPEN if self._tagged else self._fence
+
     def _find_bare(self, spoken: list[str]) -> bool:
-        start = self._held.lstrip()
-        if not start:
+        """At the very start of an answer: is this the beginning of an object, perhaps in a fence?"""
+        if not self._held.strip() or _FENCE_START.fullmatch(self._held):
             return False
-        if not self._spoken and start.startswith("{"):
-            self._mode = "head"
+        fence = _FENCE.match(self._held)
+        if fence:
+            self._fence, self._held = fence[0], self._held[fence.end() :]
+        if fence or self._held.lstrip().startswith("{"):
+            self._mode, self._tagged = "head", False
             return True
         self._spoken = True
+        if self._style == "tagged":
+            return True
         spoken.append(self._held)
         self._held = ""
         return False
 
     def _read_head(self, spoken: list[str], pieces: list[ToolCallDelta]) -> bool:
         match = _HEAD.match(self._held)
-        if match:
-            name = json.loads(f'"{match[1]}"', strict=False)
+        name = json.loads(f'"{match[1]}"', strict=False) if match else ""
+        if match and (self._tagged or name in self._names):
             pieces.append(ToolCallDelta(self.calls, f"call_{secrets.token_hex(12)}", name))
             self.calls += 1
             self._held = self._held[match.end() :]
             self._scan = JsonScan()
             self._mode = "arguments"
             return True
-        if CLOSE in self._held or len(self._held) > _MAX_HEAD_CHARS:
-            spoken.append((OPEN if self._style == "tagged" else "") + self._held)
-            self._held, self._mode, self._spoken = "", "text", True
+        hopeless = len(self._held) > _MAX_HEAD_CHARS or (
+            CLOSE in self._held if self._tagged else not _may_be_head(self._held)
+        )
+        if match or hopeless:
+            self._held = self._opening() + self._held
+            self._mode, self._spoken = "text", True
+            if self._tagged or self._style == "bare":
+                spoken.append(self._held)
+                self._held = ""
+            self._tagged = False
+            return bool(self._held)
         return False
 
     def _read_arguments(self, pieces: list[ToolCallDelta]) -> bool:
@@ -272,15 +306,21 @@ class ToolReader:
         return True
 
     def _read_tail(self) -> bool:
-        if self._style == "bare":
+        if not self._tagged:
             self._held = ""
             return False
         at = self._held.find(CLOSE)
         if at < 0:
             return False
         self._held = self._held[at + len(CLOSE) :].lstrip("\n")
-        self._mode = "text"
+        self._mode, self._tagged = "text", False
         return True
+
+
+def _may_be_head(text: str) -> bool:
+    """Whether a text can still become the head of a call."""
+    start = "".join(text.split())[: len(_HEAD_START)]
+    return _HEAD_START.startswith(start)
 
 
 class JsonScan:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import importlib.metadata
 import json
+import os
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -33,6 +34,7 @@ from services.contracts.messages import (
     TextPart,
     ToolSpec,
 )
+from services.llm_local import source
 from services.llm_local.service import LocalModel
 from services.worker.service import Job, Surroundings
 from tests.support.direct import Direct, chat, serving
@@ -253,6 +255,21 @@ async def test_tool_choice_none_calls_nothing(direct: Direct) -> None:
     text, end = await direct.text(request)
     assert text == "Hello! How can I assist you today?"
     assert end.reason == "stop"
+
+
+@pytest.mark.skipif(not os.environ.get("TURNOUT_TEST_MODELS"), reason="TURNOUT_TEST_MODELS names no folder of GGUFs")
+async def test_model_that_knows_tools_calls_one_by_itself() -> None:
+    path = Path(os.environ["TURNOUT_TEST_MODELS"]) / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
+    qwen = service(source=f"file:{path}", sha256=source.digest(path), slots=1, context_tokens=1024)
+    request = ChatRequest(
+        (Message("user", "What is the weather in Paris? Use the tool."),),
+        tools=(WEATHER,),
+        sampling=Sampling(temperature=0.0, max_tokens=60),
+    )
+    async with serving(MemoryBus(), qwen, slots=1) as knowing:
+        events = [event async for event in knowing.events(request)]
+    calls = [call for event in events if isinstance(event, Delta) for call in event.tool_calls]
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == [("get_weather", {"city": "Paris"})]
 
 
 async def test_prompt_beyond_the_context_is_refused_before_any_compute(direct: Direct, local: LocalModel) -> None:

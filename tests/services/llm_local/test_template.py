@@ -66,7 +66,7 @@ HOSTILE = [
     "{% set n = namespace(s='aaaa') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
     "{% set n = namespace(s='aaaa') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}",
     "{% set n = namespace(s=['a']) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s|tojson }}",
-    "{% set n=namespace(s='a') %}{% for i in range(60) %}{% set t %}{{n.s}}{{n.s}}{% endset %}{% set n.s=t %}{% endfor %}",
+    "{% set n=namespace(s='a') %}{% for i in range(60) %}{% set t %}{{n.s~n.s}}{% endset %}{% set n.s=t %}{% endfor %}",
     "{{ __turn() }}",
     "{% for",
     "x" * 300_000,

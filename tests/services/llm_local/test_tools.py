@@ -15,7 +15,7 @@ WEATHER = ToolSpec("weather", "of a city", {"type": "object", "properties": {"ci
 
 def read(style: Style, text: str, size: int) -> tuple[str, list[tuple[str, str]]]:
     """What a reader makes of a text that arrives in pieces of `size` characters."""
-    reader = ToolReader(style)
+    reader = ToolReader(style, ["weather", "t0", "t1", "t2"])
     spoken, pieces = "", list[ToolCallDelta]()
     for at in range(0, len(text), size):
         said, calls = reader.push(text[at : at + size])
@@ -52,6 +52,34 @@ def test_bare_call_of_llama_is_read(size: int) -> None:
         "",
         [("weather", '{"city": "Bern"}')],
     )
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+@pytest.mark.parametrize("around", ["%s", "```json\n%s\n```", " \n%s\n", "```\n%s```"])
+def test_model_that_forgets_its_tags_is_understood(size: int, around: str) -> None:
+    call = '{\n  "name": "weather",\n  "arguments": {\n    "city": "Bern"\n  }\n}'
+    spoken, calls = read("tagged", around % call, size)
+    assert spoken == ""
+    assert [(name, json.loads(arguments)) for name, arguments in calls] == [("weather", {"city": "Bern"})]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "Ann", "age": 3}',
+        '{"name": "stranger", "arguments": {}}',
+        '```json\n{"temperature": 3}\n```',
+        '{"city": "Bern"}<tool_call>{"name": "weather", "arguments": {}}</tool_call>',
+        "```python\nprint()\n```",
+        "`",
+        "{",
+    ],
+)
+def test_object_that_names_no_tool_stays_text(text: str, size: int) -> None:
+    spoken, calls = read("tagged", text, size)
+    assert spoken == text.split("<tool_call>", maxsplit=1)[0]
+    assert len(calls) == ("<tool_call>" in text)
 
 
 @pytest.mark.parametrize(
