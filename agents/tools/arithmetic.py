@@ -27,7 +27,7 @@ _SAME = str.maketrans({"×": "*", "·": "*", "⋅": "*", "÷": "/", "−": "-", 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d[\d_]*)(?:\.\d+)?(?:e[+-]?\d{1,4}(?![\w.]))?|\.\d+)"
     r"|(?P<word>[a-z]+)|(?P<sign>\*\*|//|[-+*/^%!()√]))",
-    re.IGNORECASE,
+    re.ASCII | re.IGNORECASE,
 )
 _MAX_NUMBER_CHARS = 1000
 _OPERAND = frozenset({"number", "name", "("})

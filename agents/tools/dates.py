@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import re
 from datetime import MAXYEAR, date, datetime, timedelta
+from functools import cache
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -130,12 +131,18 @@ def is_leap(year: int) -> bool:
     return calendar.isleap(year)
 
 
+@cache
+def all_zones() -> frozenset[str]:
+    """The zones this machine knows. The first call reads a folder of hundreds of files."""
+    return frozenset(available_timezones())
+
+
 def zone_of(place: str) -> ZoneInfo | None:
     """The time zone of an IANA name, UTC, or a city that IANA names."""
     wanted = "_".join(place.split()).lower()
     if wanted in ("utc", "gmt", "z"):
         return ZoneInfo("UTC")
-    named = [zone for zone in available_timezones() if wanted in (zone.lower(), zone.rpartition("/")[2].lower())]
+    named = [zone for zone in all_zones() if wanted in (zone.lower(), zone.rpartition("/")[2].lower())]
     # `America/Indiana/Knox` and the like: a city that stands in two places is no clear answer.
     best = [zone for zone in named if zone.lower() == wanted] or [z for z in named if "/" in z]
     if not best:

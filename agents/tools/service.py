@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from datetime import datetime
 
 from agents.ask import Ask
+from agents.tools.dates import all_zones
 from agents.tools.graph import Context, Graph, State, build, passages, recursion_limit
 from agents.tools.toolbox import Clock, Toolbox
 from services.bus.roster import Roster
@@ -37,7 +39,8 @@ class ToolAgent:
         self._graph: Graph | None = None
 
     async def start(self) -> None:
-        """Build the graph."""
+        """Build the graph, and read what is slow to read."""
+        await asyncio.to_thread(all_zones)
         self._graph = build()
 
     def describe(self) -> Description:
