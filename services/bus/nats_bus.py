@@ -1,12 +1,13 @@
 """The bus on NATS: core subjects for requests and streams, JetStream for what must survive.
 
-One wildcard subscription serves all inboxes of a process, so opening one costs no message. Errors of nats-py never
-leave this module: they become ours.
+One wildcard subscription serves all inboxes and requests of a process, so opening one costs no message. Errors of
+nats-py never leave this module: they become ours.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,14 +15,14 @@ from contextlib import asynccontextmanager
 
 import nats
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import NO_RESPONDERS_STATUS, Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, KeyValueConfig, ObjectStoreConfig, StreamConfig
+from nats.js.api import DiscardPolicy, Header, KeyValueConfig, ObjectStoreConfig, StreamConfig
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ObjectNotFoundError
 
 from services.bus.port import Handler, Incoming, Subscription
@@ -71,7 +72,9 @@ _TRANSLATED = _Translated()
 class NatsInbox:
     """See `port.Inbox`."""
 
-    def __init__(self, mux: dict[str, NatsInbox], token: str, subject: str, capacity: int) -> None:
+    def __init__(
+        self, mux: dict[str, NatsInbox | asyncio.Future[bytes]], token: str, subject: str, capacity: int
+    ) -> None:
         self._mux = mux
         self._token = token
         self.subject = subject
@@ -118,7 +121,8 @@ class NatsBus:
     def __init__(self, client: Client, js: JetStreamContext) -> None:
         self._client = client
         self._js = js
-        self._mux: dict[str, NatsInbox] = {}
+        self._mux: dict[str, NatsInbox | asyncio.Future[bytes]] = {}
+        self._tokens = itertools.count()
         self._prefix = f"_INBOX.{secrets.token_hex(8)}"
 
     @property
@@ -130,9 +134,14 @@ class NatsBus:
         """Subscribe to this process's inboxes."""
 
         async def dispatch(message: Msg) -> None:
-            inbox = self._mux.get(message.subject[len(self._prefix) + 1 :])
-            if inbox is not None:
-                inbox.offer(message.data)
+            waiting = self._mux.get(message.subject[len(self._prefix) + 1 :])
+            if isinstance(waiting, NatsInbox):
+                waiting.offer(message.data)
+            elif waiting is not None and not waiting.done():
+                if message.headers and message.headers.get(Header.STATUS) == NO_RESPONDERS_STATUS:
+                    waiting.set_exception(ComponentUnavailable("nobody listens there"))
+                else:
+                    waiting.set_result(message.data)
 
         # The dispatcher only moves bytes, so the client's own queue stays short; each inbox has its own bound.
         await self._client.subscribe(
@@ -146,9 +155,18 @@ class NatsBus:
 
     async def ask(self, subject: str, data: bytes, timeout_s: float) -> bytes:
         """See `port.Bus.ask`."""
-        with _TRANSLATED:
-            message = await self._client.request(subject, data, timeout=timeout_s)
-            return message.data
+        token = f"{next(self._tokens):x}"
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._mux[token] = answer
+        try:
+            async with asyncio.timeout(timeout_s):
+                with _TRANSLATED:
+                    await self._client.publish(subject, data, reply=f"{self._prefix}.{token}")
+                return await answer
+        except TimeoutError as error:
+            raise ComponentTimeout(f"no answer in {timeout_s:.1f} s") from error
+        finally:
+            del self._mux[token]
 
     async def subscribe(self, subject: str, handler: Handler, queue: str = "") -> Subscription:
         """See `port.Bus.subscribe`."""
@@ -161,7 +179,7 @@ class NatsBus:
 
     def inbox(self, capacity: int = 4096) -> NatsInbox:
         """See `port.Bus.inbox`."""
-        token = secrets.token_hex(8)
+        token = f"{next(self._tokens):x}"
         inbox = NatsInbox(self._mux, token, f"{self._prefix}.{token}", capacity)
         self._mux[token] = inbox
         return inbox

@@ -91,7 +91,12 @@ class Roster:
 
     async def _sweep(self) -> None:
         while True:
+            slept_s = -self._clock_s()
             await asyncio.sleep(BEAT_INTERVAL_S)
+            slept_s += self._clock_s()
+            # While this process itself stood still it heard nobody: that is not their silence.
+            for instance in self._heard_s:
+                self._heard_s[instance] += max(0.0, slept_s - BEAT_INTERVAL_S)
             silent_since = self._clock_s() - DEAD_AFTER_S
             for instance in [i for i, heard in self._heard_s.items() if heard < silent_since]:
                 log.warning("instance_silent", instance=instance)

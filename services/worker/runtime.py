@@ -182,7 +182,7 @@ class Worker:
                 raise Cancelled("cancelled before it began")
             async with self._slots.slot(task.deadline_s):
                 self._announcer.poke()
-                await self._run(task, job, answer)
+                await self._run(task, job, answer, what.price)
         except asyncio.CancelledError:
             error = Cancelled("cancelled")
         except TimeoutError:
@@ -193,31 +193,27 @@ class Worker:
             log.exception("service_failed", task=task.id)
             error = InternalError(f"{self._component} failed; its log has the details under request {task.root}")
         if error is not None:
-            await answer.fail(error, self._settled(job.spent))
+            job.spent = _settled(job.spent, what.price)
+            await answer.fail(error, job.spent)
         self._count(job, error, answer)
         self._announcer.poke()
 
-    async def _run(self, task: Task, job: Job, answer: Answer) -> None:
+    async def _run(self, task: Task, job: Job, answer: Answer, price: Price | None) -> None:
         async with (
             asyncio.timeout(task.deadline_s - time.time()),
             aclosing(self._service.run(task, job)) as events,  # type: ignore[type-var]  # services are async generators
         ):
             async for event in events:
                 if isinstance(event, Finished):
-                    job.spent = self._settled(event.usage, complete=True)
+                    job.spent = event.usage if price is None else price.settle(event.usage)
                     await answer.add(msgspec.structs.replace(event, usage=job.spent))
                 else:
                     await answer.add(event)
         await answer.finish()
 
-    def _settled(self, usage: Usage, *, complete: bool = False) -> Usage:
-        """Tokens with their cost. What has not even begun costs nothing, not the price of a request."""
-        price = self._service.describe().price
-        return price.settle(usage) if price is not None and (complete or usage != Usage()) else usage
-
     def _count(self, job: Job, error: TurnoutError | None, answer: Answer) -> None:
         before = self._totals
-        spent = self._settled(job.spent) if error is not None else job.spent
+        spent = job.spent
         self._totals = Totals(
             requests=before.requests + 1,
             errors=before.errors + (error is not None and not isinstance(error, Cancelled)),
@@ -233,3 +229,8 @@ class Worker:
 def descends(task_id: str, ancestor: str) -> bool:
     """Whether a task is `ancestor` or stands beneath it: the id of a sub-task is its parent's, a dash and a number."""
     return task_id == ancestor or task_id.startswith(f"{ancestor}-")
+
+
+def _settled(spent: Usage, price: Price | None) -> Usage:
+    """What a job cost that did not end well. One that had not even begun costs nothing, not the price of a request."""
+    return spent if price is None or spent == Usage() else price.settle(spent)
