@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.bus.embedded import Embedded, embedded_server
+from services.worker.parent import die_with_parent
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class NatsServer:
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, daemon=True)
         thread.start()
-        context = embedded_server(state_dir)
+        # Tied to this thread, which lives as long as the test run: one that is killed leaves no server behind.
+        context = embedded_server(state_dir, preexec_fn=die_with_parent)
         server: Embedded = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(30)
         try:
             yield cls(server.url)

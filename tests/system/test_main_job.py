@@ -173,7 +173,7 @@ def test_documents_are_found_and_cited(system: Running, upstream: Upstream) -> N
 def test_calculation_goes_to_the_tool_agent_and_is_exact(system: Running) -> None:
     response = post(system, {"model": "auto", "messages": user("What is 123456789 * 987654321 + 17.5% of 2340?")})
     assert response.headers["x-turnout-component"] == "tools"
-    assert "121932631112636" in response.json()["choices"][0]["message"]["content"].replace(",", "")
+    assert "121932631112635678.5" in response.json()["choices"][0]["message"]["content"].replace(",", "")
     assert response.json()["turnout"]["steps"]
 
 
