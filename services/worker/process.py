@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 import uvloop
+from pydantic import ValidationError
 
 from services.bus.nats_bus import NatsBus, connect
 from services.bus.roster import Roster
@@ -84,13 +85,16 @@ async def read_snapshot(bus: NatsBus) -> Snapshot:
     """The catalog in force.
 
     Raises:
-        ConfigError: none has been published yet.
+        ConfigError: none has been published yet, or one that this version cannot read.
     """
     found = await bus.kv_get(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
     if found is None:
         raise ConfigError("no catalog on this bus: start it with `turnout up`, or `turnout apply turnout.yaml`")
     value, revision = found
-    return Snapshot.model_validate_json(value).model_copy(update={"revision": revision})
+    try:
+        return Snapshot.model_validate_json(value).model_copy(update={"revision": revision})
+    except ValidationError as error:
+        raise ConfigError(f"the catalog on the bus (revision {revision}) is not one this version can read") from error
 
 
 def run_component(
