@@ -1,6 +1,6 @@
 """Fits how likely a passage bears on a query, and measures it on documents and questions held out.
 
-    python -m evals.relevance.fit            # writes services/retrieval/relevance.json and background.npz
+    OMP_WAIT_POLICY=passive python -m evals.relevance.fit      # writes relevance.json and background.npz of retrieval
 
 Pairs come from `questions.yaml`: a question with the passage that answers it (1), the nearest passages when its
 document is left out (0), and the nearest passages to a question that no document answers (0). READMEs of installed

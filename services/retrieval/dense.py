@@ -11,13 +11,16 @@ import contextlib
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import structlog
-from usearch.index import Index
 
 from services.retrieval.embed import DIMENSIONS, Vector
 from services.retrieval.store import Store
+
+if TYPE_CHECKING:
+    from usearch.index import Index
 
 log = structlog.get_logger()
 
@@ -106,6 +109,9 @@ class Dense:
 
 
 def _empty() -> Index:
+    # Not at the top: usearch loads the OpenMP that the embedder shares, and that must find the embedder's settings.
+    from usearch.index import Index  # noqa: PLC0415 - as said
+
     return Index(ndim=DIMENSIONS, metric="cos", dtype="f16")
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from services.retrieval.blocks import Block, of_markdown, of_text
 from services.retrieval.chunk import cut
 
-_SAMPLES = """# One|## Two|plain words here.|Another sentence! And a third?||- item|```py|x = 1|```|Title|=====|---|   |### |
-# #########|日本。語。|1. first|> quoted|\t indented|aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"""
+_SAMPLES = """# One|## Two|plain words here.|Another sentence! And a third?||- item|```py|x = 1|```|Title|=====|---|   |
+### |# #########|日本。語。|1. first|> quoted|\t indented|aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"""
 _LINES = st.sampled_from(_SAMPLES.replace("|\n", "|").split("|"))
 _TEXTS = st.lists(_LINES | st.text(max_size=80), max_size=40).map("\n".join)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -273,3 +275,10 @@ async def test_start_is_quick(bus: Bus, tmp_path: Path) -> None:
         assert isinstance(direct.worker._service, RetrievalService)
         assert time.monotonic() - begun < 10
         assert [e async for e in direct.events(chat("anything?")) if isinstance(e, Delta)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="tells by /proc which libraries are loaded")
+def test_openmp_is_not_loaded_before_it_is_configured() -> None:
+    """Loaded too early it does not hear that its threads shall not spin, and a query takes seconds on busy cores."""
+    code = "import services.retrieval.service, pathlib; print('libgomp' in pathlib.Path('/proc/self/maps').read_text())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
