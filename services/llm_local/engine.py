@@ -261,7 +261,7 @@ class Engine:
     def _read(self, budget: int) -> None:
         """Some tokens of the prompts that wait, and the first token of the answers whose prompt is complete."""
         waiting = list(self._reading)
-        shares = chunks([len(generation.prompt) - generation.computed for generation in waiting], budget)
+        shares = chunks([(g.left, g.computed > g.cached) for g in waiting], budget)
         for generation, share in zip(waiting, shares, strict=True):
             if share == 0 or generation.done:
                 continue

@@ -80,6 +80,11 @@ class Generation:
     done: bool = False
 
     @property
+    def left(self) -> int:
+        """Prompt tokens still to be computed."""
+        return len(self.prompt) - self.computed
+
+    @property
     def usage(self) -> Usage:
         """Tokens so far: those of the prompt once its computation has begun, and those written."""
         return Usage(len(self.prompt), self.count, self.cached)

@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from services.contracts.errors import InvalidRequest, TurnoutError, Unsupported
+from services.llm_local.kinds import disjoint, is_of
 from services.llm_local.pattern import ANY_CHAR, literal, to_grammar
 from services.llm_local.ranges import integers
 
@@ -214,7 +215,7 @@ class Schemas:
         if set(siblings) - {"type"}:
             raise self._cannot(f"`{combiner}` with other keywords beside it")
         alternatives = [{**siblings, **one} if isinstance(one, dict) and "$ref" not in one else one for one in what]
-        if combiner == "oneOf" and not _disjoint(alternatives):
+        if combiner == "oneOf" and not disjoint(alternatives):
             raise self._cannot("`oneOf` whose alternatives overlap (use `anyOf`)")
         return self.rule(" | ".join(self._visit(one, depth + 1) for one in alternatives))
 
@@ -263,7 +264,7 @@ class Schemas:
         kinds = schema.get("type")
         if kinds is not None:
             kinds = [kinds] if isinstance(kinds, str) else kinds
-            values = [value for value in values if any(_is(value, kind) for kind in kinds)]
+            values = [value for value in values if any(is_of(value, kind) for kind in kinds)]
         self._nodes += len(values)
         if not values or len(values) > MAX_ENUM:
             raise self._wrong(f"`enum` and `const` need 1 to {MAX_ENUM} values of the type given")
@@ -414,47 +415,3 @@ def _times(low: int, high: int | None) -> str:
     if high is None:
         return {0: "*", 1: "+"}.get(low, f"{{{low},}}")
     return f"{{{low},{high}}}"
-
-
-def _is(value: Any, kind: Any) -> bool:
-    """Whether a value is of a JSON schema type."""
-    if kind == "boolean" or isinstance(value, bool):
-        return kind == "boolean" and isinstance(value, bool)
-    if kind == "integer":
-        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    types: dict[Any, Any] = {"object": dict, "array": list, "string": str, "number": (int, float), "null": type(None)}
-    return kind in types and isinstance(value, types[kind])
-
-
-def _disjoint(alternatives: list[Any]) -> bool:
-    """Whether no value can satisfy two of the alternatives, as far as is plain to see."""
-    return all(_apart(left, right) for at, left in enumerate(alternatives) for right in alternatives[at + 1 :])
-
-
-def _apart(left: Any, right: Any) -> bool:
-    if not isinstance(left, dict) or not isinstance(right, dict):
-        return False
-    if (one := _values(left)) is not None and (other := _values(right)) is not None:
-        return not one & other
-    if (a := _kinds(left)) and (b := _kinds(right)) and not a & b:
-        return not {"number", "integer"} <= a | b
-    mine, theirs = left.get("properties"), right.get("properties")
-    if not isinstance(mine, dict) or not isinstance(theirs, dict):
-        return False
-    shared = set(left.get("required", [])) & set(right.get("required", [])) & mine.keys() & theirs.keys()
-    return any(
-        (one := _values(mine[name])) is not None and (other := _values(theirs[name])) is not None and not one & other
-        for name in shared
-    )
-
-
-def _kinds(schema: dict[str, Any]) -> set[str]:
-    kinds = schema.get("type", [])
-    return {kinds} if isinstance(kinds, str) else {kind for kind in kinds if isinstance(kind, str)}
-
-
-def _values(schema: Any) -> set[str] | None:
-    if not isinstance(schema, dict):
-        return None
-    values = [schema["const"]] if "const" in schema else schema.get("enum")
-    return {json.dumps(value, sort_keys=True) for value in values} if isinstance(values, list) else None

@@ -14,6 +14,7 @@ does not depend on how the prompt was cut, on what was cached, or on who else is
 
 _LEAST_PROMPT_TOKENS = 8
 _STALL_FACTOR = 1.8  # prompt work between two tokens of others, in units of a step without prompt work
+WHOLE_TOKENS = 48  # a prompt of so many new tokens is read in one piece
 COPY_TOKENS = 48  # a shared prefix shorter than this is computed again rather than copied
 
 
@@ -130,16 +131,19 @@ def prompt_budget(writing: int, waiting: int, batch_tokens: int, speeds: Speeds)
     return max(_LEAST_PROMPT_TOKENS, min(batch_tokens, int(share)))
 
 
-def chunks(remaining: Sequence[int], budget: int) -> list[int]:
+def chunks(waiting: Sequence[tuple[int, bool]], budget: int) -> list[int]:
     """How many tokens each waiting prompt gets in this step, first come first served, each at most one chunk.
 
+    A short prompt is not cut: a few rows at a time cost almost as much as all of them at once.
+
     Args:
-        remaining: tokens left of each waiting prompt, oldest first.
-        budget: from `prompt_budget`.
+        waiting: tokens left of each waiting prompt and whether it has been begun, oldest first.
+        budget: from `prompt_budget`; a short prompt may go beyond it.
     """
     result: list[int] = []
-    for left in remaining:
-        take = min(left, budget, MAX_CHUNK_TOKENS)
+    for left, begun in waiting:
+        whole = left <= WHOLE_TOKENS and not begun
+        take = 0 if budget <= 0 else left if whole else min(left, budget, MAX_CHUNK_TOKENS)
         result.append(take)
         budget -= take
     return result

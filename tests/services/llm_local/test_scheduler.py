@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from services.llm_local.scheduler import (
     COPY_TOKENS,
     MAX_CHUNK_TOKENS,
+    WHOLE_TOKENS,
     Lane,
     Speeds,
     chunks,
@@ -90,9 +91,15 @@ def test_many_waiting_for_their_first_token_weigh_more_than_few_writing() -> Non
     assert prompt_budget(1, 15, 512, speeds) > 5 * prompt_budget(1, 1, 512, speeds)
 
 
-@given(st.lists(st.integers(1, 500), max_size=20), st.integers(0, 600))
-def test_chunks_keep_to_the_budget_and_serve_the_oldest_first(remaining: list[int], budget: int) -> None:
-    shares = chunks(remaining, budget)
-    assert sum(shares) <= budget
-    assert all(share <= min(left, MAX_CHUNK_TOKENS) for share, left in zip(shares, remaining, strict=True))
-    assert not remaining or budget == 0 or shares[0] > 0
+@given(st.lists(st.tuples(st.integers(1, 500), st.booleans()), max_size=20), st.integers(0, 600))
+def test_chunks_keep_to_the_budget_and_serve_the_oldest_first(waiting: list[tuple[int, bool]], budget: int) -> None:
+    shares = chunks(waiting, budget)
+    assert sum(shares) <= budget + WHOLE_TOKENS
+    assert all(share <= min(left, MAX_CHUNK_TOKENS) for share, (left, _) in zip(shares, waiting, strict=True))
+    assert not waiting or budget == 0 or shares[0] > 0
+
+
+def test_short_prompt_is_read_in_one_piece_and_the_end_of_a_long_one_is_not() -> None:
+    assert chunks([(40, False)], 8) == [40]
+    assert chunks([(40, True)], 8) == [8]
+    assert chunks([(400, False)], 8) == [8]
