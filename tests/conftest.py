@@ -6,9 +6,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from services.bus.nats_bus import NatsBus, connect
 from tests.support.nats import NatsServer
+
+
+@pytest.fixture(autouse=True)
+def fresh_logs() -> Iterator[None]:
+    """What a test configures of the logs ends with it: a stream that it captured is closed by then."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from services.bus.nats_bus import NatsBus, connect
 from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.catalog import Component, Snapshot
-from services.contracts.errors import ConfigError, TurnoutError
+from services.contracts.errors import ComponentUnavailable, ConfigError, TurnoutError
 from services.worker.logs import configure
 from services.worker.parent import die_with_parent
 from services.worker.runtime import Worker
@@ -26,6 +26,7 @@ from services.worker.service import Service, Surroundings
 
 log = structlog.get_logger()
 
+_HEALTH_POLL_S = 0.5
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG: starting it again will not help
 
 
@@ -79,6 +80,12 @@ async def _until_stopped(
         await body(identity, bus, stop)
     finally:
         await bus.close()
+
+
+async def _until_failed(worker: Worker) -> None:
+    """Return when the service says that it cannot go on: a new process may."""
+    while worker.beat().state != "failed":
+        await asyncio.sleep(_HEALTH_POLL_S)
 
 
 async def read_snapshot(bus: NatsBus) -> Snapshot:
@@ -139,9 +146,13 @@ def run_component(
                 await starting
             return
         await starting
-        await stopping
-        await worker.drain(identity.drain_s)
+        failing = asyncio.create_task(_until_failed(worker))
+        await asyncio.wait([stopping, failing], return_when=asyncio.FIRST_COMPLETED)
+        failing.cancel()
+        await worker.drain(identity.drain_s if stop.is_set() else 0.0)
         if roster is not None:
             await roster.stop()
+        if not stop.is_set():
+            raise ComponentUnavailable(f"{identity.component} has failed: {worker.beat().detail}")
 
     run(kind, body)

@@ -95,7 +95,10 @@ class Worker:
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing new, finish what runs for up to `grace_s`, release everything."""
-        if self._state not in ("failed", "unconfigured"):
+        last = self.beat()
+        if last.state == "failed":
+            self._state, self._detail = "failed", last.detail
+        else:
             self._state = "draining"
         await self._announcer.announce()
         if self._jobs:
