@@ -1,11 +1,11 @@
 """The way of a task through the router, as a LangGraph graph.
 
-    choose -> [prepare ->] run -> end
-      ^__________|__________|      a failure before the first byte: choose among the rest
+    choose -> [prepare ->] end
+      ^__________|         a failure before the first byte: choose among the rest
 
-Tokens never pass through here: `run` ends when the answering instance has begun. A node says itself where to go next
-(`Command`): an edge with a condition would cost a hop through a thread pool, and each node a third of a millisecond, so
-understanding is the first thing that `choose` does and no node of its own.
+Tokens never pass through here: a node hands the task over and ends when the answering instance has begun. A node says
+itself where to go next (`Command`): an edge with a condition would cost a hop through a thread pool, and each node half
+a millisecond, so that the plain way, understand, choose and hand over, is one node.
 """
 
 from __future__ import annotations
@@ -66,15 +66,17 @@ class Router:
 
     async def route(self, journey: Journey) -> None:
         """Take one task to an instance that has begun to answer, or to the error that says why none did."""
-        # An attempt takes three steps of the graph at most.
-        limit = 3 * journey.settings.max_attempts + 6
-        await self._graph.ainvoke({"journey": journey}, {"recursion_limit": limit})
+        # An attempt takes two steps of the graph at most.
+        limit = 2 * journey.settings.max_attempts + 6
+        # The journey carries the outcome; collecting the state after each step would be work for nobody.
+        await self._graph.ainvoke(
+            {"journey": journey}, {"recursion_limit": limit}, stream_mode="updates", output_keys=[]
+        )
 
     def _build(self) -> CompiledStateGraph[State, None, State, State]:
         graph = StateGraph(State)
-        graph.add_node("choose", self._choose, destinations=("prepare", "run", END))
-        graph.add_node("prepare", self._prepare, destinations=("run", "choose", END))
-        graph.add_node("run", self._run, destinations=("choose", END))
+        graph.add_node("choose", self._choose, destinations=("prepare", "choose", END))
+        graph.add_node("prepare", self._prepare, destinations=("choose", END))
         graph.add_edge(START, "choose")
         return graph.compile()
 
@@ -138,7 +140,7 @@ class Router:
         journey.decision_s += time.perf_counter() - began_s
         if journey.running is None:
             return Command(goto=END)
-        return Command(goto="prepare" if len(journey.running.instances) > 1 else "run")
+        return Command(goto="prepare") if len(journey.running.instances) > 1 else await self._run(journey)
 
     async def _prepare(self, state: State) -> Command[str]:
         """Let the helpers of the chosen plan do their part: read the images, or hand over the passages."""
@@ -159,7 +161,7 @@ class Router:
             request = with_passages(request, journey.passages)
             journey.sources = journey.passages
         journey.prepared = msgspec.structs.replace(journey.task, request=request)
-        return Command(goto="run")
+        return await self._run(journey)
 
     async def _read(self, journey: Journey, number: int, image: Image, reader: Beat) -> ScreenRead:
         if (known := journey.screens.get(number)) is not None:
@@ -183,8 +185,8 @@ class Router:
         )
         return screen
 
-    async def _run(self, state: State) -> Command[str]:
-        journey = state["journey"]
+    async def _run(self, journey: Journey) -> Command[str]:
+        """Hand the task to the instance that is to answer, and wait until it has begun."""
         plan = journey.running
         if plan is None:
             raise InternalError("nothing was chosen")
