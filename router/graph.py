@@ -61,9 +61,19 @@ _COMPONENT_WIDE = (Unsupported, ContextLengthExceeded, UpstreamError)
 
 
 class Router:
-    """Builds the graph once; `route` runs it for one task."""
+    """Builds the graph once; `route` runs it for one task.
 
-    def __init__(self, roster: Roster, dispatcher: Dispatcher, predictor: Predictor) -> None:
+    `tell` hears of a journey that has come to its end at once: the runtime takes a while to wind a run up.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        dispatcher: Dispatcher,
+        predictor: Predictor,
+        tell: Callable[[Journey], Awaitable[None]],
+    ) -> None:
+        self._tell = tell
         self._roster = roster
         self._dispatcher = dispatcher
         self._predictor = predictor
@@ -79,13 +89,25 @@ class Router:
     def _build(self) -> Pregel[Any, Any, Any, Any]:
         return Pregel(
             nodes={
-                CHOOSE: _node(CHOOSE, self._choose, goes_to=(CHOOSE, PREPARE)),
-                PREPARE: _node(PREPARE, self._prepare, goes_to=(CHOOSE,)),
+                CHOOSE: self._node(CHOOSE, self._choose, goes_to=(CHOOSE, PREPARE)),
+                PREPARE: self._node(PREPARE, self._prepare, goes_to=(CHOOSE,)),
             },
             channels={name: EphemeralValue(Journey) for name in (CHOOSE, PREPARE, END)},
             input_channels=CHOOSE,
             output_channels=END,
         )
+
+    def _node(self, name: Next, work: Callable[[Journey], Awaitable[Next]], goes_to: tuple[Next, ...]) -> NodeBuilder:
+        """A node that wakes on the channel of its name, and wakes the node that `work` names."""
+
+        async def run(journey: Journey) -> dict[Next, Journey]:
+            following = await work(journey)
+            if following == END:
+                await self._tell(journey)
+            return {following: journey}
+
+        ways = (ChannelWriteEntry(other, skip_none=True, mapper=methodcaller("get", other)) for other in goes_to)
+        return NodeBuilder().subscribe_only(name).do(run).write_to(*ways)
 
     async def _understand(self, journey: Journey) -> None:
         """What is asked, how well each kind of component would do, and whether the documents know something of it."""
@@ -212,16 +234,6 @@ class Router:
             journey.excluded.update(b.instance for b in self._roster.all() if b.component == beat.component)
         if not error.retryable:
             journey.error = error
-
-
-def _node(name: Next, work: Callable[[Journey], Awaitable[Next]], goes_to: tuple[Next, ...]) -> NodeBuilder:
-    """A node that wakes on the channel of its name, and wakes the node that `work` names."""
-
-    async def run(journey: Journey) -> dict[Next, Journey]:
-        return {await work(journey): journey}
-
-    ways = (ChannelWriteEntry(other, skip_none=True, mapper=methodcaller("get", other)) for other in goes_to)
-    return NodeBuilder().subscribe_only(name).do(run).write_to(*ways)
 
 
 def _usage(events: tuple[Event, ...]) -> Usage:

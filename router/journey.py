@@ -33,12 +33,14 @@ class Journey:
 
     Attributes:
         task: as it came; `prepared` is what is sent where helpers have enriched it.
+        reply: the subject on which the asker waits for the decision; told: it has been sent.
         excluded: instances not to be tried again. failures: what they said.
         running: what is being tried, and finally what answers.
         spent: by helpers and by attempts that failed; the answer's own usage comes with its end.
     """
 
     task: Task
+    reply: str
     settings: Settings
     needs: Needs
     wanted: Wanted
@@ -61,6 +63,7 @@ class Journey:
     running: Plan | None = None
     error: TurnoutError | None = None
     decision_s: float = 0.0
+    told: bool = False
     spent: Usage = Usage()
 
     def failed(self, beat: Beat, error: TurnoutError, started_s: float, spent: Usage) -> None:

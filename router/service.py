@@ -43,7 +43,7 @@ class RouterService:
         self._generation = generation
         self._roster = Roster(bus)
         self._predictor = Predictor.load(_predictor_path(snapshot))
-        self._router = Router(self._roster, Dispatcher(bus, self._roster), self._predictor)
+        self._router = Router(self._roster, Dispatcher(bus, self._roster), self._predictor, self._tell)
         self._state: State = "starting"
         self._totals = Totals()
         self._started_s = time.time()
@@ -122,7 +122,7 @@ class RouterService:
                 running.cancel()
 
     async def _route(self, task: Task, reply: str) -> None:
-        journey = self._begin(task)
+        journey = self._begin(task, reply)
         try:
             if len(self._running) > self._snapshot.catalog.router.slots:
                 raise Overloaded("the router is full", retry_after_s=1.0)
@@ -134,11 +134,19 @@ class RouterService:
         except Exception:  # the boundary: one bad task must not take the router down
             log.exception("routing_failed", request=task.root)
             journey.error = InternalError(f"routing failed; the router's log has the details under request {task.root}")
+        await self._tell(journey)
+
+    async def _tell(self, journey: Journey) -> None:
+        """Answer the asker, once."""
+        if journey.told:
+            return
+        journey.told = True
         error_info = journey.error.to_info() if journey.error else None
         self._totals = Totals(self._totals.requests + 1, self._totals.errors + (error_info is not None))
-        await self._bus.publish(reply, encode(Routed(journey.decision(), error_info, journey.sources)))
+        routed = Routed(journey.decision(), error_info, journey.sources)
+        await self._bus.publish(journey.reply, encode(routed))
 
-    def _begin(self, task: Task) -> Journey:
+    def _begin(self, task: Task, reply: str) -> Journey:
         floor = task.wishes.quality
         wanted = Wanted(
             quality_floor=self._settings.quality_floor if floor is None else floor,
@@ -147,7 +155,7 @@ class RouterService:
             pinned=None if task.model == AUTO else task.model,
             depth=task.depth,
         )
-        return Journey(task, self._settings, needs_of(task), wanted)
+        return Journey(task, reply, self._settings, needs_of(task), wanted)
 
 
 def settings_of(snapshot: Snapshot) -> Settings:
