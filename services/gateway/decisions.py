@@ -1,14 +1,16 @@
 """Keeps the record of each request: completed here, written to the bus by one task, readable at once.
 
-Answers never wait for the record. When the bus is slower than the traffic the queue fills, and what does not fit is
+Answers never wait for the record, and records leave together: a write of their own for each would take processor time
+from the answers. When the bus is slower than the traffic the queue fills, and what does not fit is
 counted and logged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 import msgspec
 import structlog
@@ -25,6 +27,8 @@ log = structlog.get_logger()
 _QUEUE_MAX = 4096
 _REMEMBERED = 1024
 _PENDING_S = 2.0
+_GATHER_S = 0.02
+_TOGETHER = 64
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -34,7 +38,9 @@ class Decisions:
     def __init__(self, bus: Bus, metrics: Metrics, queue_max: int = _QUEUE_MAX) -> None:
         self._bus = bus
         self._metrics = metrics
-        self._queue: asyncio.Queue[Decision] = asyncio.Queue(queue_max)
+        self._queue_max = queue_max
+        self._queue: deque[Decision] = deque()
+        self._arrived = asyncio.Event()
         self._recent: OrderedDict[str, Decision] = OrderedDict()
         self._pending: dict[str, asyncio.Task[Decision]] = {}
 
@@ -43,11 +49,12 @@ class Decisions:
         self._recent[decision.id] = decision
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
-        try:
-            self._queue.put_nowait(decision)
-        except asyncio.QueueFull:
+        if len(self._queue) >= self._queue_max:
             self._metrics.drop_decision()
             log.warning("decision_dropped", id=decision.id)
+            return
+        self._queue.append(decision)
+        self._arrived.set()
 
     def keep_later(self, id_: str, completing: asyncio.Task[Decision]) -> None:
         """Take a record that is still being completed."""
@@ -72,16 +79,25 @@ class Decisions:
         return decision
 
     async def write(self) -> None:
-        """Record what is kept, one after the other, for ever."""
+        """Record what is kept, for ever: what comes within `_GATHER_S` of the first leaves with it."""
         while True:
-            await self._record(await self._queue.get())
+            await self._arrived.wait()
+            self._arrived.clear()
+            await asyncio.sleep(_GATHER_S)
+            await self._record_all()
 
     async def finish(self) -> None:
         """Record what is still queued; for the end of the process."""
         if self._pending:
             await asyncio.wait(self._pending.values(), timeout=_PENDING_S)
-        while not self._queue.empty():
-            await self._record(self._queue.get_nowait())
+        await self._record_all()
+
+    async def _record_all(self) -> None:
+        # They leave the queue when they are recorded: where this is cancelled, `finish` takes them again.
+        while together := tuple(itertools.islice(self._queue, _TOGETHER)):
+            await asyncio.gather(*map(self._record, together))
+            for _ in together:
+                self._queue.popleft()
 
     async def _record(self, decision: Decision) -> None:
         try:
