@@ -30,7 +30,7 @@ from router.dispatch import Dispatcher
 from router.enrich import with_passages, with_screen_text
 from router.features import features_of
 from router.journey import Journey
-from router.policy import World, choose
+from router.policy import World, choose, newest
 from router.predictor import Predictor
 from router.refusal import refusal
 from services.bus.roster import Roster
@@ -151,7 +151,7 @@ class Router:
             return END
         began_s = time.perf_counter()
         world = World(
-            beats=[beat for beat in self._roster.ready() if beat.component in journey.settings.profiles],
+            beats=[beat for beat in newest(self._roster.ready()) if beat.component in journey.settings.profiles],
             profiles=journey.settings.profiles,
             pending=self._dispatcher.pending(),
             relevance=journey.relevance,

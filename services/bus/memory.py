@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
-from services.bus.port import Handler, Incoming, Subscription
+from services.bus.port import Handler, Incoming, KvEntry, Subscription
 from services.contracts.errors import ComponentTimeout, ComponentUnavailable, ConfigError, NotFound, Overloaded
 
 
@@ -86,7 +87,7 @@ class MemoryBus:
         self._turn: defaultdict[tuple[str, str], itertools.count[int]] = defaultdict(itertools.count)
         self._names = itertools.count()
         self._records: dict[str, bytes] = {}
-        self._kv: dict[tuple[str, str], tuple[bytes, int]] = {}
+        self._kv: defaultdict[tuple[str, str], list[KvEntry]] = defaultdict(list)
         self._blobs: dict[str, bytes] = {}
 
     def forget(self, listener: _Listener) -> None:
@@ -148,15 +149,21 @@ class MemoryBus:
 
     async def kv_put(self, bucket: str, key: str, value: bytes, *, after: int | None = None) -> int:
         """See `port.Bus.kv_put`."""
-        revision = self._kv.get((bucket, key), (b"", 0))[1]
+        entries = self._kv[bucket, key]
+        revision = entries[-1].revision if entries else 0
         if after is not None and after != revision:
             raise ConfigError(f"revision {after} of {key} is not the newest any more")
-        self._kv[(bucket, key)] = (value, revision + 1)
+        entries.append(KvEntry(value, revision + 1, time.time()))
         return revision + 1
 
     async def kv_get(self, bucket: str, key: str) -> tuple[bytes, int] | None:
         """See `port.Bus.kv_get`."""
-        return self._kv.get((bucket, key))
+        entries = self._kv[bucket, key]
+        return (entries[-1].value, entries[-1].revision) if entries else None
+
+    async def kv_history(self, bucket: str, key: str) -> tuple[KvEntry, ...]:
+        """See `port.Bus.kv_history`."""
+        return tuple(self._kv[bucket, key])
 
     async def blob_put(self, data: bytes) -> str:
         """See `port.Bus.blob_put`."""

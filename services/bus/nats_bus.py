@@ -12,6 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import nats
 import structlog
@@ -23,9 +24,9 @@ from nats.errors import MaxPayloadError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, Header, KeyValueConfig, ObjectStoreConfig, StreamConfig
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ObjectNotFoundError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError, NotFoundError, ObjectNotFoundError
 
-from services.bus.port import Handler, Incoming, Subscription
+from services.bus.port import Handler, Incoming, KvEntry, Subscription
 from services.contracts import subjects
 from services.contracts.errors import (
     ComponentTimeout,
@@ -218,6 +219,15 @@ class NatsBus:
                 return None
             return entry.value or b"", entry.revision or 0
 
+    async def kv_history(self, bucket: str, key: str) -> tuple[KvEntry, ...]:
+        """See `port.Bus.kv_history`."""
+        with _TRANSLATED:
+            try:
+                entries = await (await self._js.key_value(bucket)).history(key)
+            except NoKeysError:
+                return ()
+            return tuple(KvEntry(e.value or b"", e.revision or 0, _seconds(e.created)) for e in entries)
+
     async def blob_put(self, data: bytes) -> str:
         """See `port.Bus.blob_put`."""
         name = secrets.token_hex(16)
@@ -279,6 +289,7 @@ class NatsBus:
             await self._js.create_key_value(
                 KeyValueConfig(bucket=subjects.CATALOG_BUCKET, history=CATALOG_HISTORY, replicas=replicas)
             )
+            await self._js.create_key_value(KeyValueConfig(bucket=subjects.STANDBY_BUCKET, replicas=replicas))
             await self._js.create_object_store(
                 subjects.BLOB_BUCKET,
                 ObjectStoreConfig(ttl=BLOB_TTL_S, max_bytes=BLOBS_MAX_BYTES, replicas=replicas),
@@ -338,6 +349,11 @@ async def connect(
     bus = NatsBus(client, client.jetstream(timeout=5.0))
     await bus.start()
     return bus
+
+
+def _seconds(created: object) -> float:
+    """The time of an entry; nats-py gives a datetime, whatever its annotation says."""
+    return created.timestamp() if isinstance(created, datetime) else 0.0
 
 
 def _without_secrets(servers: str) -> str:

@@ -55,6 +55,15 @@ class Inbox(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class KvEntry:
+    """One value of a key. `created_s`: seconds since the epoch."""
+
+    value: bytes
+    revision: int
+    created_s: float
+
+
 class Bus(Protocol):
     """Subjects, requests, durable records and blobs."""
 
@@ -109,6 +118,10 @@ class Bus(Protocol):
 
     async def kv_get(self, bucket: str, key: str) -> tuple[bytes, int] | None:
         """The value and its revision, or None."""
+        ...
+
+    async def kv_history(self, bucket: str, key: str) -> tuple[KvEntry, ...]:
+        """The values a key has had, oldest first, as far back as the bucket keeps them."""
         ...
 
     async def blob_put(self, data: bytes) -> str:

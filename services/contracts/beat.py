@@ -15,7 +15,8 @@ Capability = Literal["chat", "tools", "json", "image", "logprobs", "embed", "rea
 """What a component can do. `image` is a chat that sees; `read` turns an image into lines of text. `answer` takes a chat
 request, but only from a caller who names it: a tool that replies, not a model that `auto` may choose."""
 
-State = Literal["starting", "ready", "draining", "failed", "unconfigured"]
+State = Literal["starting", "standby", "ready", "draining", "failed", "unconfigured"]
+"""`standby`: loaded, and works for whoever addresses it, but no router sends it anything yet."""
 
 
 class Totals(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -50,6 +50,19 @@ class Replicas(Model):
         return self
 
 
+class Swap(Model):
+    """How a changed component is exchanged."""
+
+    mode: Literal["rolling", "replace"] = Field(
+        "rolling",
+        description="`rolling`: the new instances serve before the old ones leave; `replace`: the old ones leave "
+        "first, and requests wait meanwhile, for components that do not fit into memory twice",
+    )
+    drain_s: float = Field(60.0, ge=0, le=3600, description="how long running answers may go on after a swap")
+    start_s: float = Field(600.0, gt=0, le=7200, description="how long new instances may take to load")
+    probe: bool = Field(True, description="ask the new instances something before they serve")
+
+
 class KeyRef(Model):
     """Where a secret is. Never the secret itself."""
 
@@ -67,6 +80,7 @@ class ComponentBase(Model):
     """What every component has."""
 
     replicas: Replicas = Replicas()
+    swap: Swap = Swap()
     slots: int = Field(4, ge=1, le=1024, description="requests worked on at once, per instance")
     queue: int = Field(32, ge=0, le=100_000, description="requests that may wait for a slot, per instance")
     price: PriceSpec | None = Field(None, description="overrides the known price")
@@ -128,6 +142,7 @@ class Retrieval(ComponentBase):
     """Searches the documents it was given; also makes embeddings."""
 
     kind: Literal["retrieval"]
+    swap: Swap = Swap(mode="replace")  # its index has one writer
     path: str = Field(".turnout/documents", description="folder of the index; relative to the configuration file")
     chunk_chars: int = Field(900, ge=100, le=20_000, description="longest passage, in characters")
     max_document_bytes: int = Field(32 * 1024 * 1024, ge=1024)
@@ -159,6 +174,9 @@ class Gateway(Model):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535, description="`TURNOUT_PORT` overrides it; 0 takes a free one")
     keys: KeyRef | None = Field(None, description="accepted API keys, one a line; none: everyone who can connect")
+    admin_keys: KeyRef | None = Field(
+        None, description="keys that may change what runs, one a line; none: only callers on this machine, keyless"
+    )
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024)
     max_image_bytes: int = Field(10 * 1024 * 1024, ge=1024)
     max_image_pixels: int = Field(40_000_000, ge=1)

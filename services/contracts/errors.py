@@ -7,6 +7,7 @@
     |- NotAuthorized 401
     |- BudgetExceeded 402
     |- NotFound 404
+    |- Conflict 409
     |- PayloadTooLarge 413
     |- Overloaded 429             always says when to retry
     |- Cancelled 499              the client left; never rendered to anyone
@@ -105,6 +106,14 @@ class ModelNotFound(NotFound):
     """No component of that name."""
 
     code = "model_not_found"
+
+
+class Conflict(TurnoutError):
+    """Somebody else has changed it meanwhile, or a later order has taken this one's place."""
+
+    status = 409
+    code = "conflict"
+    type = "invalid_request_error"
 
 
 class PayloadTooLarge(TurnoutError):

@@ -12,9 +12,13 @@ BEATS = "turnout.v1.beat.>"
 GONE = "turnout.v1.gone.>"
 CANCELS = "turnout.v1.cancel.*"
 DECISIONS = "turnout.v1.decision.>"
+CONTROLLER = "turnout.v1.controller"  # commands to the one controller
+EVENTS = "turnout.v1.event"  # what happens to what runs, for whoever listens
+CATALOG_CHANGED = "turnout.v1.catalog"  # "a new revision is in force": those who poll look at once
 
 CATALOG_BUCKET = "turnout_catalog"
 CATALOG_KEY = "current"
+STANDBY_BUCKET = "turnout_standby"  # the catalog that instances on stand-by are built from
 BLOB_BUCKET = "turnout_blobs"
 DECISION_STREAM = "turnout_decisions"
 
@@ -32,6 +36,11 @@ def beat(component: str, instance: str) -> str:
 def gone(component: str, instance: str) -> str:
     """Where a supervisor says that an instance has died, sooner than its silence would."""
     return f"turnout.v1.gone.{component}.{instance}"
+
+
+def order(instance: str) -> str:
+    """Where one instance is told to serve or to leave."""
+    return f"turnout.v1.order.{instance}"
 
 
 def cancel(root: str) -> str:

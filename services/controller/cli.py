@@ -28,6 +28,8 @@ _EPILOG = """\
   turnout ingest docs/ && turnout ask "How do I add a component?" --model docs
 
   turnout status                                  who runs, what it has done and what that cost
+
+  turnout apply turnout.yaml                      change what runs, while requests run
 """
 
 app = typer.Typer(
@@ -136,6 +138,79 @@ def check(
     from services.controller.check import check as run_check
 
     raise typer.Exit(_guarded(lambda: run_check(file)))
+
+
+@app.command(epilog="turnout diff new.yaml && turnout apply new.yaml")
+def apply(
+    file: Annotated[Path, typer.Argument(help="The configuration that is to be in force.")] = Path("turnout.yaml"),
+    after: Annotated[
+        int | None, typer.Option(min=1, help="Only if this revision is still in force (see `turnout history`).")
+    ] = None,
+    url: Url = "",
+) -> None:
+    """Change what runs to what a file says, while requests run. All of it is done, or nothing.
+
+    New instances load and answer a probe before they serve; the old ones then finish what they do. Saving the file that
+    `turnout up` was started with does the same.
+    """
+    from services.controller.client import Client
+    from services.controller.operate import apply as run_apply
+
+    raise typer.Exit(_guarded(lambda: run_apply(Client.make(url), file, after)))
+
+
+@app.command(epilog="turnout diff turnout.yaml")
+def diff(file: Annotated[Path, typer.Argument(help="A configuration.")] = Path("turnout.yaml"), url: Url = "") -> None:
+    """Show what `turnout apply` would change, and how each change takes effect. Changes nothing."""
+    from services.controller.client import Client
+    from services.controller.operate import diff as run_diff
+
+    raise typer.Exit(_guarded(lambda: run_diff(Client.make(url), file)))
+
+
+@app.command(epilog="turnout history")
+def history(url: Url = "") -> None:
+    """List the configurations that were in force, newest first."""
+    from services.controller.client import Client
+    from services.controller.operate import history as run_history
+
+    raise typer.Exit(_guarded(lambda: run_history(Client.make(url))))
+
+
+@app.command(epilog="turnout rollback\n\nturnout rollback 12")
+def rollback(
+    revision: Annotated[int | None, typer.Argument(min=1, help="Which; without it the one before.")] = None,
+    url: Url = "",
+) -> None:
+    """Go back to an earlier configuration, in the same way as `turnout apply`. The file itself stays as it is."""
+    from services.controller.client import Client
+    from services.controller.operate import rollback as run_rollback
+
+    raise typer.Exit(_guarded(lambda: run_rollback(Client.make(url), revision)))
+
+
+@app.command(epilog="turnout scale small=3")
+def scale(
+    target: Annotated[str, typer.Argument(metavar="NAME=N", help="A component, and how many instances of it.")],
+    url: Url = "",
+) -> None:
+    """Run so many instances of a component, within the `replicas` of its section."""
+    from services.controller.client import Client
+    from services.controller.operate import scale as run_scale
+
+    raise typer.Exit(_guarded(lambda: run_scale(Client.make(url), target)))
+
+
+@app.command(epilog="turnout events\n\nturnout events -f")
+def events(
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")] = False,
+    url: Url = "",
+) -> None:
+    """Show what has happened to what runs: loads, probes, swaps, refusals, ends."""
+    from services.controller.client import Client
+    from services.controller.operate import events as run_events
+
+    raise typer.Exit(_guarded(lambda: run_events(Client.make(url), follow=follow)))
 
 
 @app.command(epilog="turnout schema > turnout.schema.json")

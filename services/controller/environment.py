@@ -70,6 +70,9 @@ def child_environment(
         "TURNOUT_LOG_FORMAT": "json",  # the parent reads the lines and shows them in the form the user asked for
         "PYTHONUNBUFFERED": "1",  # a line that is still in a buffer when its process dies is the one that is missed
     }
+    environment.pop("TURNOUT_STANDBY", None)
+    if instance.standby:
+        environment["TURNOUT_STANDBY"] = "1"
     if instance.component == GATEWAY:
         environment["TURNOUT_PORT"] = str(settings.port)
     return environment
@@ -82,8 +85,8 @@ def _harmless(name: str) -> bool:
 def _secrets(catalog: Catalog) -> dict[str, frozenset[str]]:
     """For each component, the names of the variables that hold its keys."""
     found: dict[str, frozenset[str]] = {}
-    if catalog.gateway.keys is not None and catalog.gateway.keys.env is not None:
-        found[GATEWAY] = frozenset({catalog.gateway.keys.env})
+    edge = (catalog.gateway.keys, catalog.gateway.admin_keys)
+    found[GATEWAY] = frozenset(key.env for key in edge if key is not None and key.env is not None)
     for name, spec in catalog.components.items():
         if isinstance(spec, LlmCloud) and spec.key is not None and spec.key.env is not None:
             found[name] = frozenset({spec.key.env})

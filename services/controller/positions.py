@@ -13,9 +13,17 @@ _TELLING_CHARS = 3
 def line_of(path: Path, component: str, reason: str = "") -> int:
     """The line (from 1) of what `reason` speaks of: a key of the component's section, else the component's name."""
     try:
-        document = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return line_in(path.read_text("utf-8"), component, reason)
+    except (OSError, UnicodeDecodeError):
         return 1  # it was readable when it was loaded; somebody is editing it
+
+
+def line_in(text: str, component: str, reason: str = "") -> int:
+    """The same for the text of a configuration."""
+    try:
+        document = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return 1
     sections = _keys(document)
     if component in sections:  # the gateway and the router have sections of their own
         name_node, body = sections[component]

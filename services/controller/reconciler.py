@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 from services.contracts.catalog import ComponentBase, Snapshot
 from services.controller.modules import GATEWAY, ROUTER
 
+LIVE = frozenset({"replicas", "enabled", "swap", "price", "quality", "tier"})
+"""Fields of a component that change without a new instance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -29,13 +32,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One process that runs, or is to. `name` is unique among all that run at the same time."""
+    """One process that runs, or is to. `name` is unique among all that run at the same time.
+
+    On stand-by, it is built from the catalog that is to come and no router sends it anything yet.
+    """
 
     component: str
     kind: str
     name: str
     generation: int = 1
     fingerprint: str = ""
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +69,16 @@ def wanted(snapshot: Snapshot, replicas: Mapping[str, int] | None = None) -> tup
     return (*edge, *components)
 
 
-def plan(desired: Iterable[Wanted], running: Iterable[Instance]) -> Plan:
+def plan(desired: Iterable[Wanted], running: Iterable[Instance], leaving: Iterable[str] = ()) -> Plan:
     """The steps to take.
 
     An instance with the right fingerprint is kept. A changed component gets its new instances under new names and in
     the next generation, so that both can live side by side until the old one has drained.
+
+    Args:
+        leaving: names of instances that are still finishing what they do; no new one is called the same.
     """
+    gone = frozenset(leaving)
     by_component: dict[str, list[Instance]] = {}
     for instance in running:
         by_component.setdefault(instance.component, []).append(instance)
@@ -77,16 +88,20 @@ def plan(desired: Iterable[Wanted], running: Iterable[Instance]) -> Plan:
         present = by_component.pop(want.component, [])
         fit = [i for i in present if (i.kind, i.fingerprint) == (want.kind, want.fingerprint)]
         stop += [i for i in present if i not in fit] + fit[want.replicas :]
-        start += _new(want, want.replicas - len(fit), present, fit)
+        start += _new(want, want.replicas - len(fit), present, fit, gone)
     for unwanted in by_component.values():
         stop += unwanted
     return Plan(tuple(start), tuple(stop))
 
 
 def fingerprint(spec: ComponentBase) -> str:
-    """A digest of what an instance is built from. The number of replicas and the switch are not part of it."""
-    built_from = spec.model_dump_json(exclude={"replicas", "enabled"})
-    return hashlib.sha256(built_from.encode()).hexdigest()[:16]
+    """A digest of what an instance is built from.
+
+    What takes effect in an instance that runs is not part of it: its number, how it is swapped, what routers go by,
+    and the amount of a price (whether there is one is: without, the service knows its own).
+    """
+    built_from = spec.model_dump_json(exclude=set(LIVE))
+    return hashlib.sha256(f"{spec.price is None} {built_from}".encode()).hexdigest()[:16]
 
 
 def _bounded(spec: ComponentBase, chosen: int | None) -> int:
@@ -96,10 +111,12 @@ def _bounded(spec: ComponentBase, chosen: int | None) -> int:
     return min(max(chosen, spec.replicas.min), spec.replicas.max)
 
 
-def _new(want: Wanted, count: int, present: list[Instance], fit: list[Instance]) -> list[Instance]:
+def _new(
+    want: Wanted, count: int, present: list[Instance], fit: list[Instance], leaving: frozenset[str]
+) -> list[Instance]:
     if count <= 0:
         return []
-    taken = {i.name for i in present}
+    taken = {i.name for i in present} | leaving
     newest = max((i.generation for i in present), default=0)
     generation = fit[0].generation if fit else newest + 1
     template = Instance(want.component, want.kind, "", generation, want.fingerprint)

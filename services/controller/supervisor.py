@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 
 from services.controller.backoff import Backoff
 from services.controller.process_driver import Driver, Ending, Handle
-from services.controller.reconciler import Instance, Plan
+from services.controller.reconciler import Instance
 from services.worker.process import EXIT_CONFIG
 
 
@@ -33,6 +33,7 @@ class _Kept:
         self.instance = instance
         self.handle: Handle | None = None
         self.task: asyncio.Task[None] | None = None
+        self.endings: list[Ending] = []
         self._leave = asyncio.Event()
 
     @property
@@ -40,9 +41,13 @@ class _Kept:
         """Whether it is to end for good."""
         return self._leave.is_set()
 
+    def retire(self) -> None:
+        """Do not start it again once it has ended."""
+        self._leave.set()
+
     def leave(self) -> None:
         """Ask it to end for good."""
-        self._leave.set()
+        self.retire()
         if self.handle is not None:
             self.handle.terminate()
 
@@ -90,12 +95,45 @@ class Supervisor:
             if kept.handle is not None and kept.handle.pid is not None
         }
 
-    async def apply(self, plan: Plan, grace_s: float) -> None:
-        """Take the steps of a plan: start, then stop what is in the way and wait for its end."""
-        for instance in plan.start:
+    @property
+    def leaving(self) -> tuple[str, ...]:
+        """Names of those that are on their way out."""
+        return tuple(name for name, kept in self._kept.items() if kept.leaving)
+
+    def start(self, instances: Iterable[Instance]) -> None:
+        """Keep these running from now on."""
+        for instance in instances:
             kept = self._kept[instance.name] = _Kept(instance)
             kept.task = asyncio.create_task(self._keep(kept))
-        await self._stop([self._kept[instance.name] for instance in plan.stop], grace_s)
+
+    def endings(self, name: str) -> tuple[Ending, ...]:
+        """How an instance has ended so far; it is started again after each."""
+        return tuple(self._kept[name].endings) if name in self._kept else ()
+
+    def promote(self, name: str) -> None:
+        """End the stand-by of an instance: started again, it is one like all others."""
+        kept = self._kept[name]
+        kept.instance = replace(kept.instance, standby=False)
+
+    async def retire(self, name: str, limit_s: float, grace_s: float, ask: Callable[[], Awaitable[None]]) -> None:
+        """Ask one to leave by itself, and wait until it has; after `limit_s` it is stopped.
+
+        Args:
+            ask: tells it. Called once its end is no longer taken for a death.
+        """
+        kept = self._kept.get(name)
+        if kept is None or kept.task is None:
+            return
+        kept.retire()
+        await ask()
+        _, alive = await asyncio.wait([kept.task], timeout=limit_s)
+        if alive:
+            await self._stop([kept], grace_s)
+        self._kept.pop(name, None)
+
+    async def stop_some(self, names: Iterable[str], grace_s: float) -> None:
+        """End these now."""
+        await self._stop([self._kept[name] for name in names if name in self._kept], grace_s)
 
     async def stop(self, grace_s: float) -> None:
         """Ask everything to end, at once; kill what still lives after `grace_s`."""
@@ -130,10 +168,12 @@ class Supervisor:
         while not kept.leaving:
             started_s = time.monotonic()
             ending = await self._live_once(kept)
+            kept.endings.append(ending)
             if kept.leaving:
                 return
             if ending.code == EXIT_CONFIG:
-                self.refusals.put_nowait(Refusal(kept.instance, ending.reason))
+                if not kept.instance.standby:  # else who had it started looks at its ending
+                    self.refusals.put_nowait(Refusal(kept.instance, ending.reason))
                 return
             backoff = backoff.died(time.monotonic() - started_s)
             delay_s = backoff.delay_s(self._chance())

@@ -15,7 +15,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from services.bus.nats_bus import NatsBus, connected
@@ -23,17 +22,21 @@ from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.catalog import Snapshot
 from services.contracts.catalog_file import load
+from services.contracts.control import Apply
 from services.contracts.errors import ConfigError, TurnoutError
 from services.controller import modules, ports, state_folder
+from services.controller.controller import Controller
 from services.controller.environment import Settings, child_environment
 from services.controller.own_bus import OwnBus
 from services.controller.positions import line_of
 from services.controller.process_driver import ProcessDriver
 from services.controller.readiness import Programs, Readiness, welcome
 from services.controller.reconciler import Instance, plan, wanted
+from services.controller.rollout import Parts
 from services.controller.screen import Screen
 from services.controller.signals import StopSignals
 from services.controller.supervisor import Refusal, Supervisor
+from services.controller.watch import saved
 from services.worker.parent import die_with_parent
 
 DRAIN_S = 3.0
@@ -113,24 +116,37 @@ class _System:
             own_bus = await stack.enter_async_context(OwnBus.running(self._place.state_dir, self._screen.say))
             bus = await stack.enter_async_context(connected(own_bus.url, name="controller"))
             await bus.ensure_storage()
-            await bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, self._snapshot.model_dump_json().encode())
+            data = self._snapshot.model_dump_json().encode()
+            revision = await bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, data)
+            self._snapshot = self._snapshot.model_copy(update={"revision": revision})
             roster = Roster(bus)
             await roster.start()
             stack.push_async_callback(roster.stop)
             supervisor = self._supervisor(bus, own_bus.url)
+            self._controller = Controller(Parts(bus, roster, supervisor, self._tell), self._snapshot)
             steps = plan(wanted(self._snapshot), ())
             self._screen.align([instance.name for instance in steps.start])
             stack.push_async_callback(self._stop, supervisor)
-            await supervisor.apply(steps, GRACE_S)
+            supervisor.start(steps.start)
             await self._start_up(roster, supervisor)
-            await self._until_stopped(supervisor)
+            await self._controller.listen()
+            working = [asyncio.create_task(work) for work in (self._controller.run(), self._watch())]
+            try:
+                await self._until_stopped(supervisor)
+            finally:
+                for task in working:
+                    task.cancel()
+                await asyncio.gather(*working, return_exceptions=True)
+                await self._controller.stop()
             return self._signals.exit_code
 
     def _supervisor(self, bus: NatsBus, nats_url: str) -> Supervisor:
         settings = Settings(nats_url, self._place.port, DRAIN_S)
         driver = ProcessDriver(
             self._options.command,
-            partial(child_environment, self._options.environment, self._snapshot.catalog, settings=settings),
+            lambda instance: child_environment(
+                self._options.environment, self._controller.catalog_for(instance), instance, settings
+            ),
             self._screen.child,
         )
 
@@ -181,7 +197,7 @@ class _System:
         path = self._options.config
         name = refusal.instance.component
         line = line_of(path, name, refusal.reason)
-        what = f"components.{name}" if name in self._snapshot.catalog.components else name
+        what = f"components.{name}" if name in self._controller.snapshot.catalog.components else name
         return ConfigError(f"{path}:{line}: {what}: {refusal.reason}")
 
     async def _until_stopped(self, supervisor: Supervisor) -> None:
@@ -192,6 +208,20 @@ class _System:
                 self._screen.say(self._located(refused.result()).message, "error")
             refused.cancel()
         self._screen.say(f"stopping {len(supervisor.running)} processes (again to stop at once)")
+
+    async def _watch(self) -> None:
+        """Apply the file whenever it is saved."""
+        path = self._options.config
+        async for text in saved(path):
+            done = await self._controller.submit(Apply(text, str(path)))
+            if done.error is not None:
+                self._screen.say(f"not applied: {done.error.message}", "error")
+            elif done.changes:
+                self._screen.say(f"revision {done.revision} is in force: {'; '.join(done.changes)}")
+
+    def _tell(self, what: str, text: str, instance: Instance) -> None:
+        self._controller.happened(what, text, instance)
+        self._screen.say(f"{instance.name} {text}")
 
     async def _stop(self, supervisor: Supervisor) -> None:
         """Everything but the bus, which the children still need to say good-bye."""

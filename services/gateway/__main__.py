@@ -17,7 +17,8 @@ from services.gateway.app import build_app
 from services.gateway.edge import edge
 from services.gateway.server import listen, serving, url_of
 from services.worker.announcer import Announcer
-from services.worker.process import Identity, read_snapshot, run
+from services.worker.identity import Identity
+from services.worker.process import read_snapshot, run
 
 log = structlog.get_logger()
 
@@ -27,7 +28,7 @@ NAME = "gateway"
 async def body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
     """Serve until asked to stop."""
     snapshot = await read_snapshot(bus)
-    state = configuration.State(snapshot, configuration.read_tenants(snapshot))
+    state = configuration.State.of(snapshot)
     listener = listen(state.gateway)
     url = url_of(listener)
     roster = Roster(bus)

@@ -36,6 +36,9 @@ _GONE = 499
 _SERVER_ERROR = 500
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
 _OPEN_PREFIX = "/health/"
+_ADMIN_PREFIX = "/admin/"
+_HERE = frozenset(("localhost", "127.0.0.1", "[::1]"))
+_FORWARDED = frozenset((b"forwarded", b"x-forwarded-for", b"x-real-ip", b"origin"))
 
 Middleware = Callable[[ASGIApp, Edge], ASGIApp]
 
@@ -137,6 +140,13 @@ def authorize(app: ASGIApp, _edge: Edge) -> ASGIApp:
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange.of(scope)
         tenants = exchange.state.tenants
+        if scope["path"].startswith(_ADMIN_PREFIX):
+            if exchange.state.admins is not None:
+                tenants = exchange.state.admins
+            elif not _from_here(scope):
+                raise NotAuthorized(
+                    "no admin keys are configured (gateway.admin_keys), so only this machine may do that"
+                )
         if tenants is not None and not scope["path"].startswith(_OPEN_PREFIX):
             scheme, _, key = (exchange.header(b"authorization") or b"").partition(b" ")
             if scheme.lower() != b"bearer" or not key:
@@ -163,6 +173,15 @@ def admit(app: ASGIApp, edge: Edge) -> ASGIApp:
 
 
 ORDER: tuple[Middleware, ...] = (identify, measure, render_errors, limit_headers, authorize, admit)
+
+
+def _from_here(scope: Scope) -> bool:
+    """Whether the caller is a program on this machine: no proxy's client, and no page in a browser."""
+    peer = (scope.get("client") or ("", 0))[0]
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"").decode("latin-1")
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    return peer in ("127.0.0.1", "::1") and name.lower() in _HERE and not _FORWARDED & headers.keys()
 
 
 async def _render(exchange: Exchange, error: TurnoutError) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from services.gateway import chat, documents, embeddings, health, models, records, status
+from services.gateway import admin, chat, documents, embeddings, health, models, records, status
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
 
@@ -19,6 +19,9 @@ def routes(edge: Edge) -> list[Route]:
 
     def get(path: str, handler: Handler) -> Route:
         return Route(path, Endpoint(edge, path, handler), methods=["GET"])
+
+    def put(path: str, handler: Handler) -> Route:
+        return Route(path, Endpoint(edge, path, handler), methods=["PUT"])
 
     def post(path: str, handler: Handler) -> Route:
         return Route(path, Endpoint(edge, path, handler), methods=["POST"])
@@ -35,6 +38,12 @@ def routes(edge: Edge) -> list[Route]:
         get("/health/live", health.live),
         get("/health/ready", health.ready),
         get("/metrics", records.metrics),
+        get("/admin/catalog", admin.catalog),
+        put("/admin/catalog", admin.apply),
+        get("/admin/history", admin.history),
+        post("/admin/rollback", admin.rollback),
+        post("/admin/scale", admin.scale),
+        get("/admin/events", admin.events),
     ]
 
 

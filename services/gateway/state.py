@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from services.bus.port import Bus
+from services.bus.port import Bus, Incoming
 from services.contracts import subjects
 from services.contracts.catalog import Gateway, KeyRef, Snapshot
 from services.contracts.errors import ConfigError, TurnoutError
@@ -32,10 +32,26 @@ class State:
 
     Attributes:
         tenants: SHA-256 of an accepted key -> its tenant; None: no keys are configured and everyone may enter.
+        admins: the same for keys that may change what runs; None: none are configured.
     """
 
     snapshot: Snapshot
     tenants: dict[bytes, str] | None = None
+    admins: dict[bytes, str] | None = None
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> State:
+        """The state of a catalog. Reads the keys it names.
+
+        Raises:
+            ConfigError: a place it names cannot be read or holds no key.
+        """
+        gateway, base_dir = snapshot.catalog.gateway, Path(snapshot.base_dir)
+        return cls(
+            snapshot,
+            _tenants(gateway.keys, base_dir, "gateway.keys"),
+            _tenants(gateway.admin_keys, base_dir, "gateway.admin_keys"),
+        )
 
     @property
     def gateway(self) -> Gateway:
@@ -57,35 +73,40 @@ class Live:
             found = await self._bus.kv_get(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
             if found is not None and found[1] != snapshot.revision:
                 snapshot = Snapshot.model_validate_json(found[0]).model_copy(update={"revision": found[1]})
-            tenants = await asyncio.to_thread(read_tenants, snapshot)
+            changed = await asyncio.to_thread(State.of, snapshot)
         except (TurnoutError, ValidationError) as error:
             log.warning("catalog_not_refreshed", error=str(error))
             return
-        changed = State(snapshot, tenants)
-        if changed.snapshot is not self.current.snapshot or changed.tenants != self.current.tenants:
+        if changed != self.current:
             log.info("catalog_in_force", revision=snapshot.revision)
             self.current = changed
 
     async def follow(self, interval_s: float = POLL_S) -> None:
-        """Refresh for ever. Polled, because a watch goes silent when the bus restarts."""
+        """Refresh for ever: when a new revision is announced, and now and then in case that was not heard."""
+        changed = asyncio.Event()
+
+        async def on_change(_message: Incoming) -> None:
+            changed.set()
+
+        await self._bus.subscribe(subjects.CATALOG_CHANGED, on_change)
         while True:
-            await asyncio.sleep(interval_s)
+            try:
+                async with asyncio.timeout(interval_s):
+                    await changed.wait()
+            except TimeoutError:
+                pass  # nobody called; look all the same
+            changed.clear()
             await self.refresh()
 
 
-def read_tenants(snapshot: Snapshot) -> dict[bytes, str] | None:
-    """The accepted keys, hashed; None where the catalog names none.
-
-    Raises:
-        ConfigError: the place it names cannot be read or holds no key.
-    """
-    where = snapshot.catalog.gateway.keys
+def _tenants(where: KeyRef | None, base_dir: Path, param: str) -> dict[bytes, str] | None:
+    """The accepted keys, hashed; None where the catalog names none."""
     if where is None:
         return None
-    lines = (line.strip() for line in _read_keys(where, Path(snapshot.base_dir)).splitlines())
+    lines = (line.strip() for line in _read_keys(where, base_dir, param).splitlines())
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
-        raise ConfigError(f"gateway.keys: {_place(where)} holds no key; put one key a line there")
+        raise ConfigError(f"{param}: {_place(where)} holds no key; put one key a line there")
     return {key_digest(key.encode()): tenant_of(key.encode()) for key in keys}
 
 
@@ -99,17 +120,17 @@ def tenant_of(key: bytes) -> str:
     return hashlib.sha256(b"turnout tenant " + key).hexdigest()[:_TENANT_CHARS]
 
 
-def _read_keys(where: KeyRef, base_dir: Path) -> str:
+def _read_keys(where: KeyRef, base_dir: Path, param: str) -> str:
     if where.env is not None:
         value = os.environ.get(where.env)
         if value is None:
-            raise ConfigError(f"gateway.keys: {_place(where)} is not set")
+            raise ConfigError(f"{param}: {_place(where)} is not set")
         return value
     try:
         with (base_dir / str(where.file)).open("rb") as file:
             return file.read(_MAX_KEY_FILE_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"gateway.keys: {_place(where)} cannot be read: {error}") from error
+        raise ConfigError(f"{param}: {_place(where)} cannot be read: {error}") from error
 
 
 def _place(where: KeyRef) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import structlog
 import uvloop
@@ -19,7 +17,9 @@ from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.catalog import Component, Snapshot
 from services.contracts.errors import ComponentUnavailable, ConfigError, TurnoutError
+from services.worker.identity import Identity
 from services.worker.logs import configure
+from services.worker.orders import Orders
 from services.worker.parent import die_with_parent
 from services.worker.runtime import Worker
 from services.worker.service import Service, Surroundings
@@ -28,30 +28,6 @@ log = structlog.get_logger()
 
 _HEALTH_POLL_S = 0.5
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG: starting it again will not help
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who this process is, from its environment."""
-
-    nats_url: str
-    component: str
-    instance: str
-    generation: int
-    drain_s: float
-
-    @classmethod
-    def from_environment(cls) -> Identity:
-        """Read `TURNOUT_NATS_URL`, `TURNOUT_COMPONENT`, `TURNOUT_INSTANCE`, `TURNOUT_GENERATION`, `TURNOUT_DRAIN_S`."""
-        env = os.environ
-        component = env.get("TURNOUT_COMPONENT", "")
-        return cls(
-            nats_url=env.get("TURNOUT_NATS_URL", "nats://127.0.0.1:4222"),
-            component=component,
-            instance=env.get("TURNOUT_INSTANCE") or f"{component}-{os.getpid()}",
-            generation=int(env.get("TURNOUT_GENERATION", "1")),
-            drain_s=float(env.get("TURNOUT_DRAIN_S", "3")),
-        )
 
 
 def run(name: str, body: Callable[[Identity, NatsBus, asyncio.Event], Awaitable[None]]) -> None:
@@ -88,13 +64,13 @@ async def _until_failed(worker: Worker) -> None:
         await asyncio.sleep(_HEALTH_POLL_S)
 
 
-async def read_snapshot(bus: NatsBus) -> Snapshot:
-    """The catalog in force.
+async def read_snapshot(bus: NatsBus, bucket: str = subjects.CATALOG_BUCKET) -> Snapshot:
+    """The catalog in force, or the one that is to come.
 
     Raises:
         ConfigError: none has been published yet, or one that this version cannot read.
     """
-    found = await bus.kv_get(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
+    found = await bus.kv_get(bucket, subjects.CATALOG_KEY)
     if found is None:
         raise ConfigError("no catalog on this bus: start it with `turnout up`, or `turnout apply turnout.yaml`")
     value, revision = found
@@ -119,7 +95,7 @@ def run_component(
     """
 
     async def body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
-        snapshot = await read_snapshot(bus)
+        snapshot = await read_snapshot(bus, subjects.STANDBY_BUCKET if identity.standby else subjects.CATALOG_BUCKET)
         spec = snapshot.catalog.components.get(identity.component)
         if spec is None or spec.kind != kind:
             raise ConfigError(f"the catalog has no {kind} component called {identity.component!r}")
@@ -136,7 +112,10 @@ def run_component(
             generation=identity.generation,
             slots=spec.slots,
             queue_max=spec.queue,
+            standby=identity.standby,
         )
+        orders = Orders(bus, worker, identity, snapshot.revision)
+        await orders.listen()
         starting = asyncio.create_task(worker.start())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -147,12 +126,17 @@ def run_component(
             return
         await starting
         failing = asyncio.create_task(_until_failed(worker))
-        await asyncio.wait([stopping, failing], return_when=asyncio.FIRST_COMPLETED)
+        leaving = asyncio.create_task(orders.to_leave())
+        await asyncio.wait([stopping, failing, leaving], return_when=asyncio.FIRST_COMPLETED)
+        failed = not stop.is_set() and not leaving.done()
+        grace_s = 0.0 if failed else identity.drain_s if stop.is_set() else leaving.result()
         failing.cancel()
-        await worker.drain(identity.drain_s if stop.is_set() else 0.0)
+        leaving.cancel()
+        await worker.drain(grace_s, stop, identity.drain_s)
+        await orders.stop()
         if roster is not None:
             await roster.stop()
-        if not stop.is_set():
+        if failed:
             raise ComponentUnavailable(f"{identity.component} has failed: {worker.beat().detail}")
 
     run(kind, body)

@@ -38,6 +38,8 @@ log = structlog.get_logger()
 
 _REMEMBERED_CANCELS = 4096
 _SMOOTHING = 0.2
+_WORKING = ("standby", "ready")
+_LOADED = (*_WORKING, "draining")
 
 
 class Worker:
@@ -54,6 +56,7 @@ class Worker:
         generation: int = 1,
         slots: int = 1,
         queue_max: int = 32,
+        standby: bool = False,
     ) -> None:
         self._bus = bus
         self._service = service
@@ -63,7 +66,9 @@ class Worker:
         self._generation = generation
         self._slots = Slots(slots, queue_max)
         self._state: State = "starting"
+        self._standby = standby
         self._detail = ""
+        self._price: Price | None = None
         self._started_s = time.time()
         self._totals = Totals()
         self._first_event_s = 0.0
@@ -90,11 +95,24 @@ class Worker:
             await self._bus.subscribe(subjects.do(self._component, self._instance), self._on_task)
         )
         await self._bus.flush()  # no router may hear "ready" before the server knows the subscription
-        self._state = "ready"
+        self._state = "standby" if self._standby else "ready"
         await self._announcer.announce()
 
-    async def drain(self, grace_s: float) -> None:
-        """Take nothing new, finish what runs for up to `grace_s`, release everything."""
+    async def serve(self) -> None:
+        """End the stand-by: from now on routers send work here."""
+        if self._state == "standby":
+            self._state = "ready"
+            await self._announcer.announce()
+
+    def reprice(self, price: Price) -> None:
+        """Charge by this price from the next task on, in place of the service's own."""
+        self._price = price
+
+    async def drain(self, grace_s: float, hurry: asyncio.Event | None = None, hurried_s: float = 0.0) -> None:
+        """Take nothing new, finish what runs for up to `grace_s`, release everything.
+
+        Once `hurry` is set, what runs has `hurried_s` more.
+        """
         last = self.beat()
         if last.state == "failed":
             self._state, self._detail = "failed", last.detail
@@ -102,7 +120,12 @@ class Worker:
             self._state = "draining"
         await self._announcer.announce()
         if self._jobs:
-            await asyncio.wait(self._jobs.values(), timeout=grace_s)
+            hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
+            running = asyncio.gather(*self._jobs.values(), return_exceptions=True)
+            await asyncio.wait((running, hurrying), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+            if hurrying.done() and not running.done():
+                await asyncio.wait((running,), timeout=hurried_s)
+            hurrying.cancel()
         for job in tuple(self._jobs.values()):
             job.cancel()
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
@@ -113,9 +136,9 @@ class Worker:
 
     def beat(self) -> Beat:
         """The instance as others see it."""
-        if self._state in ("ready", "draining"):
+        if self._state in _LOADED:
             what = self._service.describe()
-            state = what.state if self._state == "ready" else self._state
+            state = self._state if self._state == "draining" or what.state == "ready" else what.state
             return Beat(
                 component=self._component,
                 kind=self._kind,
@@ -134,7 +157,7 @@ class Worker:
                 in_use=self._slots.in_use,
                 queued=self._slots.queued,
                 queue_max=self._slots.queue_max,
-                price=what.price or Price(),
+                price=self._price or what.price or Price(),
                 speed=Speed(self._slots.service_s, self._first_event_s),
                 totals=self._totals,
                 facts=what.facts,
@@ -175,17 +198,18 @@ class Worker:
     async def _work(self, task: Task, router_reply: str) -> None:
         job = Job(task)
         what = self._service.describe()
+        price = self._price or what.price
         answer = Answer(self._bus, task, router_reply, Started(self._component, self._instance, what.model))
         error: TurnoutError | None = None
         try:
-            if self._state != "ready" or what.state != "ready":
+            if self._state not in _WORKING or what.state != "ready":
                 raise ComponentUnavailable(f"{self._component} is {self._state} {what.detail}".rstrip())
             # A cancel may overtake its task: they come from different processes.
             if any(descends(task.id, cancelled) for cancelled in self._cancelled):
                 raise Cancelled("cancelled before it began")
             async with self._slots.slot(task.deadline_s):
                 self._announcer.poke()
-                await self._run(task, job, answer, what.price)
+                await self._run(task, job, answer, price)
         except asyncio.CancelledError:
             error = Cancelled("cancelled")
         except TimeoutError:
@@ -196,7 +220,7 @@ class Worker:
             log.exception("service_failed", task=task.id)
             error = InternalError(f"{self._component} failed; its log has the details under request {task.root}")
         if error is not None:
-            job.spent = _settled(job.spent, what.price)
+            job.spent = _settled(job.spent, price)
             await answer.fail(error, job.spent)
         self._count(job, error, answer)
         self._announcer.poke()

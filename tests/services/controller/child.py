@@ -12,7 +12,8 @@ from services.bus.nats_bus import NatsBus
 from services.contracts.errors import ConfigError
 from services.contracts.events import Event, Finished, Usage
 from services.contracts.messages import Task
-from services.worker.process import Identity, run
+from services.worker.identity import Identity
+from services.worker.process import run
 from services.worker.runtime import Worker
 from services.worker.service import Description, Job
 

@@ -26,7 +26,7 @@ from services.contracts.messages import ChatRequest, Task, decode_task, encode
 from services.gateway.app import build_app
 from services.gateway.edge import Edge, edge
 from services.gateway.server import listen, serving, url_of
-from services.gateway.state import State, read_tenants
+from services.gateway.state import State
 from services.worker.announcer import Announcer
 from services.worker.runtime import Worker
 from services.worker.service import Description, Job
@@ -205,7 +205,7 @@ async def front(
     bus = bus or MemoryBus()
     components = {"small": Scripted()} if components is None else components
     snapshot = snapshot or catalog()
-    state = State(snapshot, read_tenants(snapshot))
+    state = State.of(snapshot)
     async with AsyncExitStack() as stack:
         roster = Roster(bus)
         await roster.start()

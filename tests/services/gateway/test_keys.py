@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from services.contracts.errors import ConfigError
-from services.gateway.state import read_tenants, tenant_of
+from services.gateway.state import State, tenant_of
 from tests.services.gateway.support import catalog, front
 
 
@@ -60,8 +60,8 @@ async def test_keys_are_reloaded_when_their_file_changes(keys: Path) -> None:
 
 def test_keys_come_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATE_KEYS", "a\nb")
-    assert len(read_tenants(catalog(keys={"env": "GATE_KEYS"})) or {}) == 2
-    assert read_tenants(catalog()) is None
+    assert len(State.of(catalog(keys={"env": "GATE_KEYS"})).tenants or {}) == 2
+    assert State.of(catalog()).tenants is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"# only a comment\n", b"\xff\xfe"])
@@ -70,6 +70,6 @@ def test_a_place_without_keys_is_refused_at_start(tmp_path: Path, content: bytes
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"gateway\.keys"):
-        read_tenants(catalog(keys={"file": str(file)}))
+        State.of(catalog(keys={"file": str(file)}))
     with pytest.raises(ConfigError, match="GATE_NONE"):
-        read_tenants(catalog(keys={"env": "GATE_NONE"}))
+        State.of(catalog(keys={"env": "GATE_NONE"}))

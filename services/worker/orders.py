@@ -1,0 +1,90 @@
+"""What the controller tells one instance while it runs: serve, leave, and that prices have changed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import structlog
+from pydantic import ValidationError
+
+from services.bus.port import Bus, Incoming, Subscription
+from services.contracts import subjects
+from services.contracts.catalog import Snapshot
+from services.contracts.control import ORDER_DECODER
+from services.contracts.errors import TurnoutError
+from services.worker.identity import Identity
+from services.worker.runtime import Worker
+
+log = structlog.get_logger()
+
+_POLL_S = 2.0
+
+
+class Orders:
+    """Carries out the orders to one worker."""
+
+    def __init__(self, bus: Bus, worker: Worker, identity: Identity, revision: int) -> None:
+        self._bus = bus
+        self._worker = worker
+        self._identity = identity
+        self._revision = 0 if identity.standby else revision
+        self._leave: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._changed = asyncio.Event()
+        self._subscriptions: list[Subscription] = []
+        self._following: asyncio.Task[None] | None = None
+
+    async def listen(self) -> None:
+        """Begin."""
+        order = subjects.order(self._identity.instance)
+        self._subscriptions.append(await self._bus.subscribe(order, self._on_order))
+        self._subscriptions.append(await self._bus.subscribe(subjects.CATALOG_CHANGED, self._on_catalog))
+        self._following = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """End."""
+        if self._following is not None:
+            self._following.cancel()
+        for subscription in self._subscriptions:
+            await subscription.stop()
+
+    async def to_leave(self) -> float:
+        """Return when this instance is to leave: how long its running answers may go on, seconds."""
+        return await asyncio.shield(self._leave)
+
+    async def _on_order(self, message: Incoming) -> None:
+        try:
+            order = ORDER_DECODER.decode(message.data)
+        except msgspec.DecodeError as error:
+            log.warning("bad_order", error=str(error))
+            return
+        if order.do == "serve":
+            await self._worker.serve()
+        elif not self._leave.done():
+            self._leave.set_result(order.grace_s)
+
+    async def _on_catalog(self, _message: Incoming) -> None:
+        self._changed.set()
+
+    async def _follow(self) -> None:
+        """Look at each new revision: at once when it is announced, and now and then in case that was not heard."""
+        while True:
+            try:
+                async with asyncio.timeout(_POLL_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass  # nobody called; look all the same
+            self._changed.clear()
+            try:
+                await self._look()
+            except (TurnoutError, ValidationError) as error:
+                log.warning("catalog_unreadable", error=str(error))
+
+    async def _look(self) -> None:
+        found = await self._bus.kv_get(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
+        if found is None or found[1] == self._revision:
+            return
+        self._revision = found[1]
+        spec = Snapshot.model_validate_json(found[0]).catalog.components.get(self._identity.component)
+        if spec is not None and spec.price is not None:
+            self._worker.reprice(spec.price.to_price())
