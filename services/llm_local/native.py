@@ -134,13 +134,19 @@ class Model:
         text = llama.llama_model_chat_template(self._handle, None)
         return text.decode("utf-8", "replace") if text else None
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """The tokens of a text. With `special`, the spelling of a control token becomes that token."""
+    def tokenize(self, text: str, *, special: bool, framed: bool = False) -> list[int]:
+        """The tokens of a text.
+
+        Args:
+            text: any.
+            special: the spelling of a control token becomes that token.
+            framed: with the control tokens around it that the model was trained with, such as [CLS] and [SEP].
+        """
         data = text.encode("utf-8", "replace")
         capacity = len(data) + 8
         tokens = np.empty(capacity, np.int32)
         pointer = tokens.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        count = llama.llama_tokenize(self.vocab, data, len(data), pointer, capacity, False, special)
+        count = llama.llama_tokenize(self.vocab, data, len(data), pointer, capacity, framed, special)
         if count < 0:
             raise InternalError("the tokenizer made more tokens than the text has bytes")
         result: list[int] = tokens[:count].tolist()

@@ -175,7 +175,7 @@ class LocalModel:
             raise InvalidRequest("`input` must not be empty", param="input")
         vectors: list[bytes] = []
         for text in request.inputs:
-            tokens = await asyncio.to_thread(_embedding_tokens, model, text)
+            tokens = await asyncio.to_thread(model.tokenize, text, special=False, framed=True)
             if len(tokens) > self._context_tokens:
                 raise ContextLengthExceeded(
                     f"a text has {len(tokens)} tokens; this model's context is {self._context_tokens} tokens",
@@ -196,11 +196,6 @@ class LocalModel:
             self._context.close()
         if self._model is not None:
             self._model.close()
-
-
-def _embedding_tokens(model: Model, text: str) -> list[int]:
-    tokens = model.tokenize(text, special=False)
-    return [model.bos, *tokens, model.eos] if model.bos >= 0 and model.eos >= 0 else tokens
 
 
 def usable_cores() -> int:
