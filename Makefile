@@ -6,7 +6,7 @@ CONFIG ?= turnout.yaml
 LOCKS  := requirements-build.lock requirements.lock requirements-llama.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock schema clean bench-gateway
+.PHONY: help run test lint format lock schema clean bench-gateway bench-llm
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -29,6 +29,9 @@ format: $(VENV)/.ready ## rewrite the code in the house format
 
 bench-gateway: $(VENV)/.ready ## requests/s and latency against LiteLLM's proxy, in one run
 	$(BIN)/python -m evals.bench.gateway
+
+bench-llm: $(VENV)/.ready ## tokens/s and latency of the local engine against llama.cpp's servers, in one run
+	$(BIN)/python -m evals.bench.llm
 
 schema: $(VENV)/.ready ## write the JSON schema of the configuration again
 	$(BIN)/turnout schema > turnout.schema.json

@@ -101,7 +101,9 @@ class Bench:
 
     def _start(self, stack: ExitStack) -> list[System]:
         families = self.plan.families
-        binary = rival.ensure(BENCH_DIR / "litellm", self._tell).absolute() if LITELLM in families else None
+        binary = (
+            rival.ensure(rival.LITELLM, BENCH_DIR / "litellm", self._tell).absolute() if LITELLM in families else None
+        )
         upstream = stack.enter_context(systems.mock(self.folder, self._tell))
         subjects = [upstream]
         if TURNOUT in families:
@@ -244,7 +246,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         yield Path(name)
 
 
-def _stopped(_signum: int, _frame: object) -> NoReturn:
+def stopped(_signum: int, _frame: object) -> NoReturn:
     """SIGTERM unwinds like Ctrl-C, so that every child is stopped."""
     raise KeyboardInterrupt
 
@@ -253,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run; returns the exit code: 0, 1 for a missed target (with --check), 2 for a run that failed."""
     given = _arguments(arguments)
     console = Console()
-    signal.signal(signal.SIGTERM, _stopped)
+    signal.signal(signal.SIGTERM, stopped)
     try:
         plan = _plan(given)
         generator = wrk.find(install=given.install)
@@ -273,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "litellm_workers": _LITELLM_WORKERS,
         "configurations": systems.describe(),
     }
-    versions = {"litellm": rival.pinned(rival.LOCK.read_text())["litellm"]}
+    versions = {"litellm": rival.LITELLM.versions["litellm"]}
     report = Report(machine.facts(**versions), settings, samples, targets(samples), floor)
     text = json.dumps(report.as_json(), indent=1)
     for path in filter(None, (BENCH_DIR / "gateway.json", given.out)):

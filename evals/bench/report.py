@@ -89,7 +89,7 @@ def show(report: Report, console: Console) -> None:
     if report.floor is not None:
         _show_floor(report.floor, console)
     if report.targets:
-        console.print(_targets(report.targets))
+        console.print(targets_table("Targets (the slower of Turnout's ways, the best of LiteLLM's)", report.targets))
 
 
 def _table(title: str, rows: dict[str, dict[str, Spread]], *, streamed: bool) -> Table:
@@ -106,11 +106,11 @@ def _table(title: str, rows: dict[str, dict[str, Spread]], *, streamed: bool) ->
         added = (
             ""
             if base is None or system == MOCK
-            else " / ".join(_number(metrics[metric].median - base[metric].median) for metric in columns[1:])
+            else " / ".join(number_text(metrics[metric].median - base[metric].median) for metric in columns[1:])
         )
         style = "green" if system.startswith(TURNOUT) else "yellow" if system.startswith(LITELLM) else "dim"
-        cells = [_spread(metrics[metric]) for metric in columns]
-        cpu = _number(metrics["cpu_ms"].median) if "cpu_ms" in metrics else ""
+        cells = [spread_text(metrics[metric]) for metric in columns]
+        cpu = number_text(metrics["cpu_ms"].median) if "cpu_ms" in metrics else ""
         table.add_row(system, *cells, added, cpu, style=style)
     return table
 
@@ -127,23 +127,25 @@ def _show_floor(floor: Floor, console: Console) -> None:
         )
 
 
-def _targets(targets: Sequence[Target]) -> Table:
-    table = Table(title="Targets (the slower of Turnout's ways, the best of LiteLLM's)", title_justify="left")
+def targets_table(title: str, targets: Sequence[Target]) -> Table:
+    """Each promise, and whether it was kept."""
+    table = Table(title=title, title_justify="left", title_style="bold")
     for heading in ("target", "wanted", "measured", ""):
         table.add_column(heading)
     for target in targets:
         verdict = "[green]met[/green]" if target.met else "[red]missed[/red]"
-        table.add_row(target.name, target.wanted, _spread(target.measured), verdict)
+        table.add_row(target.name, target.wanted, spread_text(target.measured), verdict)
     return table
 
 
-def _spread(spread: Spread) -> str:
+def spread_text(spread: Spread) -> str:
+    """The median, and the least and most if there is more than one round."""
     if spread.least == spread.most:
-        return _number(spread.median)
-    return f"{_number(spread.median)} ({_number(spread.least)}..{_number(spread.most)})"
+        return number_text(spread.median)
+    return f"{number_text(spread.median)} ({number_text(spread.least)}..{number_text(spread.most)})"
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     """Three significant digits or so."""
     digits = next((index for index, least in enumerate(_DIGITS_FROM) if abs(value) >= least), len(_DIGITS_FROM))
     return f"{value:,.{digits}f}"
