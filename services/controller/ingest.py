@@ -1,4 +1,8 @@
-"""`turnout ingest`: files and folders into the index, one by one, with a summary of what was refused."""
+"""`turnout ingest`: files and folders into the index, one by one, with a summary of what was refused.
+
+Where the system is too busy to take a document, or the component that holds them is away, the run waits and tries that
+document again. When its patience ends the run ends, and names what was not taken.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,11 @@ from typing import Any
 import httpx
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
+from rich.progress import Progress
 
 from services.contracts.errors import NotAuthorized, TurnoutError
 from services.controller.client import Client, as_object, checked, error_message
+from services.controller.deliver import Busy, Wait, deliver, waits_shown
 
 MIMES = {
     ".txt": "text/plain",
@@ -43,10 +48,12 @@ class Summary:
     passages: int = 0
     other_kinds: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+    not_taken: list[str] = field(default_factory=list)
+    why_not_taken: str = ""
 
 
 def ingest(client: Client, paths: Sequence[Path]) -> int:
-    """Send the documents; returns the exit code: 1 if any was refused.
+    """Send the documents; returns the exit code: 1 if any was refused or not taken.
 
     Raises:
         TurnoutError: nothing answers there, or lets us in.
@@ -55,14 +62,50 @@ def ingest(client: Client, paths: Sequence[Path]) -> int:
     found = list(search(paths, summary))
     console = Console(stderr=True)
     with client.http() as http:
-        for document in track(found, "ingesting", console=console, disable=not sys.stderr.isatty(), transient=True):
-            _send(http, document, summary)
+        _send_all(http, found, summary, console)
     print(f"{summary.documents} documents, {summary.passages} passages")  # noqa: T201 - the program's answer
+    _tell(summary, len(found), console)
+    return 1 if summary.refused or summary.not_taken else 0
+
+
+def _send_all(http: httpx.Client, found: Sequence[Found], summary: Summary, console: Console) -> None:
+    """Send one after the other. The first that nobody takes in time ends it: the rest would fare no better."""
+    with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as progress:
+        bar = progress.add_task("ingesting", total=len(found))
+        for number, document in enumerate(found):
+
+            def show(wait: Wait, source: str = document.source) -> None:
+                console.print(
+                    f"waiting {wait.duration_s:.0f} s to send {escape(source)} again (try {wait.number + 1}): "
+                    f"{escape(wait.reason)}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+
+            try:
+                with waits_shown(show):
+                    _send(http, document, summary)
+            except Busy as error:
+                summary.not_taken = [one.source for one in found[number:]]
+                summary.why_not_taken = error.message
+                return
+            progress.advance(bar)
+
+
+def _tell(summary: Summary, total: int, console: Console) -> None:
     if summary.other_kinds:
         console.print(f"{summary.other_kinds} files of other kinds were left out", highlight=False)
     for source, reason in summary.refused:
         console.print(f"[red]refused[/red] {escape(source)}: {escape(reason)}", highlight=False, soft_wrap=True)
-    return 1 if summary.refused else 0
+    for source in summary.not_taken:
+        console.print(f"[red]not taken[/red] {escape(source)}", highlight=False, soft_wrap=True)
+    if summary.not_taken:
+        console.print(
+            f"{len(summary.not_taken)} of {total} documents were not taken: {escape(summary.why_not_taken)}. "
+            "Run the same command again later; what is in the index already is replaced, not doubled.",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def search(paths: Sequence[Path], summary: Summary) -> Iterator[Found]:
@@ -115,7 +158,9 @@ def _send(http: httpx.Client, document: Found, summary: Summary) -> None:
         return
     headers = {"content-type": MIMES[document.path.suffix.lower()]}
     try:
-        response = http.post("/v1/documents", params={"source": document.source}, content=data, headers=headers)
+        response = deliver(
+            lambda: http.post("/v1/documents", params={"source": document.source}, content=data, headers=headers)
+        )
     except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
         # A server that refuses a large body may close before it has read it all.
         summary.refused.append((document.source, f"the connection was closed while sending {len(data)} bytes"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import stamina
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -203,6 +205,63 @@ def test_ingest_takes_folders_and_reports_what_was_refused(
     }
     assert sent["docs/deep/b & c.HTML"] == "text/html"
     assert sent["docs/a.md"] == "text/markdown"
+
+
+def busy(status: int, retry_after: str | None) -> tuple[int, bytes, dict[str, str]]:
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    return status, json.dumps({"error": {"message": "[all] slots are busy"}}).encode(), headers
+
+
+def documents(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).write_text("text")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_ingest_waits_as_long_as_it_is_told_and_sends_the_document_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    documents(tmp_path, "a.md", "b.md")
+    came_s: list[float] = []
+
+    def answer(path: str, body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        came_s.append(time.monotonic())
+        return busy(status, "1") if len(came_s) == 1 else receipt(path, body)
+
+    server.answer = answer
+    result = server.run("ingest", "a.md", "b.md")
+    assert (result.exit_code, result.stdout) == (0, "2 documents, 4 passages\n"), result.output
+    assert "waiting 1 s to send a.md again (try 2): [all] slots are busy\n" in result.stderr
+    assert [parse_qs(urlsplit(path).query)["source"][0] for path, _, _ in server.requests] == ["a.md", "a.md", "b.md"]
+    assert {body for _, _, body in server.requests} == {b"text"}
+    assert came_s[1] - came_s[0] >= 1
+
+
+def test_ingest_without_advice_waits_by_its_own_measure(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    documents(tmp_path, "a.md")
+    answers = iter([busy(503, None), busy(429, "Wed, 21 Oct 2015 07:28:00 GMT")])
+    server.answer = lambda path, body: next(answers, receipt(path, body))
+    with stamina.set_testing(True, attempts=10):
+        result = server.run("ingest", "a.md")
+    assert (result.exit_code, len(server.requests)) == (0, 3), result.output
+
+
+@pytest.mark.parametrize(("retry_after", "tries"), [("0", 10), ("3600", 1)])
+def test_ingest_gives_up_in_the_end_and_names_what_was_not_taken(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retry_after: str, tries: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    documents(tmp_path, "a.md", "b.md", "c.md")
+    server.answer = lambda path, body: receipt(path, body) if "a.md" in path else busy(503, retry_after)
+    result = server.run("ingest", "a.md", "b.md", "c.md")
+    assert (result.exit_code, result.stdout) == (1, "1 documents, 2 passages\n"), result.output
+    assert "not taken b.md\nnot taken c.md\n2 of 3 documents were not taken: [all] slots are busy. Run" in result.stderr
+    assert len(server.requests) == 1 + tries
+    assert result.stderr.count("waiting") == tries - 1
 
 
 def test_documents_from_elsewhere_are_named_from_the_given_folder_on(
