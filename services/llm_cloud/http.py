@@ -19,6 +19,7 @@ from services.contracts.errors import (
 from services.llm_cloud.backoff import LONGEST_WAIT_S, parse_retry_after, pause_s
 from services.llm_cloud.breaker import Breaker, Permit
 from services.llm_cloud.refusal import Refusal, read_told, refusal
+from services.llm_cloud.transport import Dropped
 
 log = structlog.get_logger()
 
@@ -229,6 +230,8 @@ def _meaning(error: httpx.TransportError) -> Refusal:
     if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
         mapped = ComponentTimeout(f"the upstream is too slow: {error}")
         return Refusal(mapped, again=False, sick=True)  # the time it took is gone; another attempt would double it
+    if isinstance(error, Dropped):  # ending an idle connection is anyone's right, and no sign of ill health
+        return Refusal(UpstreamError(f"the upstream failed: {error}"), again=True, sick=False)
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError | httpx.PoolTimeout | httpx.ProxyError):
         mapped = ComponentUnavailable(f"the upstream cannot be reached: {error}")
     else:

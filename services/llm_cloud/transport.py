@@ -25,6 +25,17 @@ _Origin = tuple[str, str, int]
 _PORTS = {"http": 80, "https": 443}
 
 
+class Dropped(httpx.RemoteProtocolError):
+    """The peer closed a kept connection instead of answering on it.
+
+    Most likely it ended the idle connection while the request was on its way; but it may as well have begun to work and
+    died, and nothing on the wire tells the two apart. A POST whose fate is unknown is not sent again beneath the back
+    of whoever sent it: it may be paid for twice. `retries` decides, as for any failure before the first byte.
+
+    Source: RFC 9110, section 9.2.2; RFC 9112, section 9.3.1.
+    """
+
+
 class DirectTransport(httpx.AsyncBaseTransport):
     """HTTP/1.1 with keep-alive. The number of connections is bounded by whoever bounds the requests."""
 
@@ -37,6 +48,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
         """See `httpx.AsyncBaseTransport`. Needs the `timeout` extension.
 
         Raises:
+            Dropped: a connection that had served before ended without a byte of an answer.
             httpx.TransportError: by kind.
         """
         timeout_s: dict[str, float] = request.extensions["timeout"]
@@ -45,23 +57,20 @@ class DirectTransport(httpx.AsyncBaseTransport):
         lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), url.raw_path)]
         lines += [b"%b: %b" % header for header in request.headers.raw]
         head = b"\r\n".join((*lines, b"\r\n"))
-        while True:
-            reused = self._take(origin)
-            connection = reused or await self._connect(origin, timeout_s["connect"])
-            try:
-                await connection.send(head, request.content, timeout_s["write"])
-                status, headers = await connection.head(timeout_s["read"])
-            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
-                connection.abort()
-                if reused is None or connection.heard:
-                    raise
-                continue  # the peer had hung up on an idle connection: it never saw this request
-            except BaseException:
-                connection.abort()
-                raise
-            return httpx.Response(
-                status, headers=headers, stream=_Body(connection, self, origin, timeout_s["read"]), request=request
-            )
+        reused = self._take(origin)
+        connection = reused or await self._connect(origin, timeout_s["connect"])
+        try:
+            await connection.send(head, request.content, timeout_s["write"])
+            status, headers = await connection.head(timeout_s["read"])
+        except BaseException as error:
+            connection.abort()
+            broken = isinstance(error, httpx.ReadError | httpx.WriteError | httpx.RemoteProtocolError)
+            if broken and reused is not None and not connection.heard:
+                raise Dropped("it closed the connection instead of answering") from error
+            raise
+        return httpx.Response(
+            status, headers=headers, stream=_Body(connection, self, origin, timeout_s["read"]), request=request
+        )
 
     async def aclose(self) -> None:
         """Close what is idle."""
@@ -81,6 +90,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
             idle.pop(0).abort()
 
     def _take(self, origin: _Origin) -> Connection | None:
+        """An idle connection that the peer has not closed. One that it has never saw a byte of what is to be sent."""
         idle = self._idle.get(origin)
         now_s = asyncio.get_running_loop().time()
         while idle:

@@ -153,6 +153,10 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         self._wake()
 
+    def eof_received(self) -> None:
+        """The peer says no more. `connection_lost` follows, but a request must not slip in between."""
+        self.closed = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, from either side."""
         self.closed = True

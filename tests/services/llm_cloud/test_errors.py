@@ -25,7 +25,7 @@ from services.contracts.errors import (
 from services.contracts.events import Delta, Event
 from tests.services.llm_cloud.answers import hear
 from tests.services.llm_cloud.conftest import Clock, Cloud
-from tests.support.direct import chat
+from tests.support.direct import Direct, chat
 from tests.support.upstream import GOOD, Behaviour, Upstream
 
 
@@ -134,14 +134,70 @@ async def test_nothing_is_tried_again_after_the_first_byte(upstream: Upstream, c
     assert totals.input_tokens > 0, "what was begun is charged"
 
 
-async def test_an_idle_connection_that_the_peer_closed_does_not_fail_a_request(
-    upstream: Upstream, cloud: Cloud
-) -> None:
-    upstream.script(Behaviour(headers={"keep-alive": "timeout=1"}), Behaviour(cut_before=True), GOOD)
+_BODY = b'{"choices": [{"message": {"content": "1"}}]}'
+CLOSES_AFTERWARDS = Behaviour(
+    raw=b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+)
+
+
+async def closed_by_the_peer(direct: Direct) -> None:
+    """Return when the component has heard that its idle connection is over."""
+    transport = direct.worker._service._transport  # type: ignore[attr-defined]
+    (idle,) = transport._idle.values()
+    async with asyncio.timeout(5):
+        while not idle[-1].closed:
+            await asyncio.sleep(0)
+
+
+async def test_an_idle_connection_that_the_peer_has_closed_is_not_used(upstream: Upstream, cloud: Cloud) -> None:
+    upstream.script(CLOSES_AFTERWARDS, GOOD)
     async with cloud(retries=0) as direct:
         await hear(direct, chat("one"))
+        await closed_by_the_peer(direct)
         assert (await hear(direct, chat("two"))).text == "All is well here."
+        assert direct.worker.beat().facts["retries"] == 0
+    assert [r.prompt for r in upstream.requests] == ["one", "two"]
+    assert upstream.connections == 2
+
+
+async def test_a_request_lost_with_its_kept_connection_is_not_sent_again_unasked(
+    upstream: Upstream, cloud: Cloud
+) -> None:
+    upstream.script(GOOD, Behaviour(cut_before=True), GOOD)
+    async with cloud(retries=0) as direct:
+        await hear(direct, chat("one"))
+        with pytest.raises(UpstreamError, match="closed the connection instead of answering"):
+            await hear(direct, chat("two"))
+        assert (await hear(direct, chat("three"))).text == "All is well here."
+    assert [(r.prompt, r.connection) for r in upstream.requests] == [("one", 1), ("two", 1), ("three", 2)]
+
+
+async def test_a_request_lost_with_its_kept_connection_is_one_of_the_retries(
+    upstream: Upstream, cloud: Cloud, clock: Clock
+) -> None:
+    upstream.script(GOOD, Behaviour(cut_before=True), GOOD)
+    async with cloud(retries=1) as direct:
+        await hear(direct, chat("one"))
+        assert (await hear(direct, chat("two"))).text == "All is well here."
+        assert direct.worker.beat().facts["retries"] == 1
     assert [r.prompt for r in upstream.requests] == ["one", "two", "two"]
+    assert len(clock.waited_s) == 1
+
+
+async def test_lost_kept_connections_do_not_open_the_circuit(upstream: Upstream, cloud: Cloud) -> None:
+    count = 6
+    upstream.script(*[Behaviour(stall_before=True)] * count)
+    async with cloud(retries=0, slots=count) as direct:
+        answers = [asyncio.ensure_future(hear(direct, chat("go"))) for _ in range(count)]
+        await upstream.seen(count)
+        upstream.release()
+        await asyncio.gather(*answers)
+        upstream.script(*[Behaviour(cut_before=True)] * count)
+        for _ in range(count):
+            with pytest.raises(UpstreamError, match="instead of answering"):
+                await hear(direct, chat("lost"))
+        assert direct.worker.beat().facts["circuit_open"] == 0
+    assert upstream.connections == count
 
 
 @pytest.mark.parametrize("stream", [False, True])
