@@ -11,7 +11,7 @@ import polars as pl
 
 from evals.outcomes import decisions, litellm, paretobandit, routellm, routerbench
 from evals.outcomes.read import from_rows
-from evals.outcomes.schema import COLUMNS, Outcomes
+from evals.outcomes.schema import COLUMNS, BadRow, Outcomes
 from services.contracts.errors import ConfigError
 
 Rows = Iterator[tuple[int, dict[str, Any] | str]]
@@ -34,7 +34,8 @@ def import_files(kind: str, paths: Iterable[Path]) -> Outcomes:
     """
     if kind not in IMPORTERS:
         raise ConfigError(f"{kind}: not one of {', '.join(IMPORTERS)}")
-    frames, bad = [pl.DataFrame(schema=COLUMNS)], []
+    frames = [pl.DataFrame(schema=COLUMNS)]
+    bad: list[BadRow] = []
     for path in paths:
         if not path.is_file():
             raise ConfigError(f"{path}: no such file")

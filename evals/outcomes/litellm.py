@@ -81,7 +81,7 @@ def _prompt(messages: Any) -> str:
         try:
             messages = json.loads(messages)
         except ValueError:
-            return messages
+            return str(messages)
     if isinstance(messages, dict):
         messages = messages.get("messages")
     turns = [m for m in messages or () if isinstance(m, dict) and m.get("role") == "user"]

@@ -36,7 +36,8 @@ def read_table(path: Path) -> Outcomes:
 
 def read_tables(paths: Iterable[Path]) -> Outcomes:
     """Several tables as one. The same prompt and model in two of them is a bad row of the later one."""
-    frames, bad = [], []
+    frames: list[pl.DataFrame] = []
+    bad: list[BadRow] = []
     seen = pl.DataFrame(schema={name: pl.String() for name in ("source", "prompt_id", "model")})
     for path in paths:
         table = read_table(path)

@@ -7,6 +7,7 @@ Nothing of that is imported before its command runs, so that `--help` is quick.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -240,8 +241,21 @@ def _guarded(command: Callable[[], int]) -> int:
         return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILURE
 
 
+def offer_more(to: typer.Typer) -> None:
+    """Add the command groups that other packages offer under the entry point `turnout.commands`.
+
+    A group whose extra is not installed says so with an ImportError when it is loaded, and is left out.
+    """
+    from importlib.metadata import entry_points
+
+    for offered in entry_points(group="turnout.commands"):
+        with contextlib.suppress(ImportError):
+            to.add_typer(offered.load(), name=offered.name)
+
+
 def main() -> None:
     """The entry point of the program."""
+    offer_more(app)
     try:
         app()
     except KeyboardInterrupt:

@@ -1,0 +1,74 @@
+"""Our offline router: trained on outcomes, it predicts for each prompt what every model's answer is worth and costs.
+
+Quality is ridge regression on two views of the text, each direction of the models' differences with a penalty of its
+own. Cost is the same regression of its logarithm: prompts differ in what they cost as much as models do, and to know it is
+worth as much as to know their quality. Everything is chosen by cross-validation on the training prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from evals.progress import Tell, silent
+from evals.routing.dial import Prediction
+from evals.routing.matrix import Floats, Matrix
+from evals.routing.policies import kernel_ridge
+from evals.routing.policies.base import Predicting
+from evals.routing.policies.views import Views
+
+_FOLDS = 5
+_LEAST_USD = 1e-7
+
+
+class Turnout(Predicting):
+    """Ridge in the space of words and characters, turned by what models have in common and where they differ."""
+
+    name = "turnout"
+    STEPS = 2 * (_FOLDS + 1)  # how often training tells what it is at
+
+    def __init__(self, seed: int = 0) -> None:
+        self.notes: dict[str, Any] = {}
+        self._seed = seed
+        self._views = Views()
+
+    def fit(self, train: Matrix, tell: Tell = silent) -> None:
+        """Learn vocabulary, qualities, and, where the table has prices, costs."""
+        vectors = self._views.fit(train.prompts)
+        tell("turnout: inner products")
+        kernel = np.asarray((vectors @ vectors.T).toarray())
+        order = np.random.default_rng(self._seed).permutation(len(train))
+        folds = np.array_split(order, min(_FOLDS, len(train)))
+        quality = kernel_ridge.fit(kernel, train.quality, folds, lambda: tell("turnout: quality"))
+        self._quality = _Primal(vectors, quality)
+        self._mean_cost = train.cost.mean(axis=0)
+        self._cost: _Primal | None = None
+        self.notes = {"penalties": list(quality.penalties)}
+        if train.priced:
+            logs = np.log(train.cost + _LEAST_USD)
+            found = kernel_ridge.fit(kernel, logs, folds, lambda: tell("turnout: cost"))
+            self._cost = _Primal(vectors, found)
+            # The mean of a logarithm is below the logarithm of the mean. Source: Duan, "Smearing estimate", 1983.
+            self._smear = self._mean_cost / np.exp(found.held_out).mean(axis=0)
+
+    def predict(self, prompts: Sequence[str]) -> Prediction:
+        """Qualities within 0..1; costs in USD, or shares of strong calls where there are no prices."""
+        vectors = self._views.transform(prompts)
+        quality = np.clip(self._quality(vectors), 0, 1)
+        if self._cost is None:
+            return Prediction(quality, np.broadcast_to(self._mean_cost, quality.shape))
+        return Prediction(quality, np.exp(self._cost(vectors)) * self._smear)
+
+
+class _Primal:
+    """A fitted kernel ridge as weights of the features, so that a prediction is one sparse product."""
+
+    def __init__(self, vectors: sp.csr_matrix, fitted: kernel_ridge.Fitted) -> None:
+        self._weights = np.asarray(vectors.T @ fitted.dual)
+        self._offset = fitted.offset
+
+    def __call__(self, vectors: sp.csr_matrix) -> Floats:
+        return np.asarray(vectors @ self._weights + self._offset, dtype=np.float64)

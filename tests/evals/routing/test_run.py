@@ -1,0 +1,123 @@
+"""`turnout eval routing` as it is called: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+from evals.cli import app
+from tests.evals.routing.support import STRONG, WEAK, frame, table
+
+PNG = b"\x89PNG\r\n"
+
+
+def _run(*args: str | Path) -> Result:
+    return CliRunner().invoke(app, ["routing", *map(str, args)])
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    result = _run("--train", table(folder / "t.parquet"), "--out", folder / "out", "--budget", "0.5", "--seed", "2")
+    assert result.exit_code == 0, result.output
+    return folder / "out"
+
+
+def test_report_json_keeps_its_contract(report: Path) -> None:
+    found: dict[str, Any] = json.loads((report / "report.json").read_text())
+
+    assert found["dataset"] == "t"
+    assert found["n_prompts"] == 72
+    expected = {"oracle", "random", "length", "cheapest", "strongest", WEAK, STRONG, "tfidf-ridge", "knn", "turnout"}
+    assert set(found["policies"]) == expected
+    ours = found["policies"]["turnout"]
+    for name in ("apgr", "cpt50", "cpt80", "aiq", "max_quality", "decision_ms_p50", "gap_closed", "ece", "brier"):
+        assert isinstance(ours[name], float), name
+    assert ours["quality_at_usd_per_1k"]["0.5"] > 0
+    assert ours["ci95"]["apgr"][0] <= ours["apgr"] <= ours["ci95"]["apgr"][1]
+    assert ours["ci95"]["quality_at_usd_per_1k"]["0.5"][0] < ours["quality_at_usd_per_1k"]["0.5"]
+    costs = [point[0] for point in ours["curve"]]
+    assert costs == sorted(costs)
+
+
+def test_the_page_needs_nothing_else(report: Path) -> None:
+    page = (report / "report.html").read_text()
+
+    assert 'src="data:image/png;base64,' in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "turnout" in page
+
+
+def test_plots_are_png(report: Path) -> None:
+    plots = sorted(path.name for path in report.glob("*.png"))
+
+    assert plots == ["calibration.png", "cost_and_quality.png", "gap_closed.png"]
+    assert all((report / name).read_bytes().startswith(PNG) for name in plots)
+
+
+def test_a_run_can_be_repeated(report: Path, tmp_path: Path) -> None:
+    again = tmp_path / "out"
+    _run("--train", table(tmp_path / "t.parquet"), "--out", again, "--budget", "0.5", "--seed", "2")
+
+    def figures(folder: Path) -> list[Any]:
+        found = json.loads((folder / "report.json").read_text())["policies"]
+        return [(name, policy["aiq"], policy["curve"], policy["ci95"]) for name, policy in found.items()]
+
+    assert figures(again) == figures(report)
+
+
+def test_what_is_tested_on_is_not_trained_on(tmp_path: Path) -> None:
+    whole = table(tmp_path / "whole.parquet", 100)
+    part = tmp_path / "part.parquet"
+    pl.read_parquet(whole).head(80).write_parquet(part)  # 40 prompts of the same 100
+
+    result = _run("--train", whole, "--test", part, "--out", tmp_path / "out")
+
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["n_train_prompts"] == 60
+
+
+def test_bad_rows_end_the_run_unless_they_may_be_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    bad = pl.when(pl.int_range(pl.len()) == 4).then(7.0).otherwise(pl.col("quality"))
+    frame(100).with_columns(quality=bad).write_parquet(path)
+
+    refused = _run("--train", path, "--out", tmp_path / "out")
+    allowed = _run("--train", path, "--out", tmp_path / "out", "--skip-bad-rows")
+
+    assert refused.exit_code == 78
+    assert f"{path}:5: quality is not within 0..1" in refused.output
+    assert allowed.exit_code == 0
+    assert f"{path}:5:" in allowed.output
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["skipped_rows"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--weak", WEAK], "--weak and --strong go together"),
+        (["--weak", WEAK, "--strong", "nobody"], "no rows of model nobody"),
+        (["--prices", "none.yaml"], "No such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tmp_path: Path, args: list[str], says: str) -> None:
+    result = _run("--train", table(tmp_path / "t.parquet", 60), "--out", tmp_path / "out", *args)
+
+    assert result.exit_code == 78
+    assert says in result.output
+
+
+def test_prices_must_be_numbers(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("small: {input_usd_per_mtok: cheap, output_usd_per_mtok: 1}")
+
+    result = _run("--train", table(tmp_path / "t.parquet", 60), "--out", tmp_path / "out", "--prices", prices)
+
+    assert result.exit_code == 78
+    assert "not a table of prices" in result.output
