@@ -92,6 +92,64 @@ def routing(
     raise typer.Exit(guarded(lambda: run(asked, skip_bad_rows=skip_bad_rows)))
 
 
+@app.command(epilog="turnout eval replay decisions.jsonl --policy cheaper.yaml")
+def replay(
+    log: Annotated[Path, typer.Argument(help="Decisions as JSON lines; see docs/evals.md for what to add to them.")],
+    policy: Annotated[Path, typer.Option("--policy", help="YAML: rule, quality, max_cost_usd, deadline_s, without.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the estimates as JSON.")] = None,
+    skip_bad_rows: SkipBad = False,
+) -> None:
+    """Estimate what another policy would have cost on this traffic, how good and how slow it would have been."""
+    from evals.replay.run import run
+
+    raise typer.Exit(guarded(lambda: run(log, policy, out, skip_bad_rows=skip_bad_rows)))
+
+
+@app.command(epilog="turnout eval check-replay outcomes.parquet")
+def check_replay(
+    table: Annotated[Path, typer.Argument(help="An outcome table in which every model has answered.")],
+    logs: Annotated[int, typer.Option(min=2, help="How many logs to draw.")] = 100,
+    decisions: Annotated[int, typer.Option(min=50, help="Decisions in each.")] = 1000,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Judge the replay's estimates where the truth is known: their error, and how often an interval holds it."""
+    from evals.replay.check import run
+
+    raise typer.Exit(guarded(lambda: run(table, logs, decisions, seed)))
+
+
+@app.command(epilog="turnout eval simulate plan.yaml")
+def simulate(
+    plan: Annotated[Path, typer.Argument(help="YAML: components with service times, slots, replicas; and the rates.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the points as JSON.")] = None,
+) -> None:
+    """Simulate the system as its load grows: latency, cost, refusals, how busy it is."""
+    from evals.simulate.run import run
+
+    raise typer.Exit(guarded(lambda: run(plan, out)))
+
+
+@app.command(epilog="turnout up\n\nturnout eval live --out live-report")
+def live(
+    suite: Annotated[
+        Path | None, typer.Option("--suite", help="YAML of cases. Default: the small one we ship.")
+    ] = None,
+    url: Annotated[
+        str, typer.Option("--url", envvar="TURNOUT_URL", help="Where Turnout answers. Default: this machine.")
+    ] = "",
+    policy: Annotated[
+        list[str] | None, typer.Option("--policy", help="cheapest, best, auto; repeatable. Default: all three.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for report.json and outcomes.jsonl.")] = None,
+) -> None:
+    """Ask a running Turnout a suite whose answers code can judge, under several policies."""
+    from evals.live.run import run
+    from evals.live.suite import SHIPPED
+
+    chosen = tuple(policy or ("cheapest", "best", "auto"))
+    raise typer.Exit(guarded(lambda: run(suite or SHIPPED, url, chosen, out)))
+
+
 def guarded(command: Callable[[], int]) -> int:
     """Run a command; an error of ours is a message and an exit code, never a traceback."""
     from services.contracts.errors import ConfigError, TurnoutError

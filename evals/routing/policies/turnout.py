@@ -1,7 +1,7 @@
 """Our offline router: trained on outcomes, it predicts for each prompt what every model's answer is worth and costs.
 
 Quality is ridge regression on two views of the text, each direction of the models' differences with a penalty of its
-own. Cost is the same regression of its logarithm: prompts differ in what they cost as much as models do, and to know it is
+own. Cost is the same regression of its logarithm: prompts differ in cost as much as models do, and to know it is
 worth as much as to know their quality. Everything is chosen by cross-validation on the training prompts.
 """
 

@@ -1,0 +1,149 @@
+"""What is simulated: components with their service times, slots, replicas and prices, and the load on them.
+
+rates: [1, 10, 100, 1000]         # requests per second, each a run of its own
+seconds: 60                       # simulated time of a run; shortened where it would exceed most_requests
+deadline_s: 10                    # an answer that is expected later is refused at once
+components:
+  small:
+    share: 0.7                    # of the requests; the shares add up to 1
+    service_s: {p50: 0.4, p99: 1.6}            # log-normal; or {times: [0.3, 0.5]}; or
+                                               # {table: outcomes.parquet, model: gpt-4}: as they were measured
+    slots: 4                      # requests at once, per replica
+    replicas: 2
+    most_replicas: 64             # leave it out for no autoscaling
+    start_s: 8                    # until a new replica serves
+    queue: 32                     # most requests that wait, per replica
+    request_usd: 0.0
+    replica_usd_per_hour: 0.05
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import yaml
+
+from services.contracts.errors import ConfigError
+
+_SUM_TOLERANCE = 1e-6
+_Z99 = 2.3263478740408408
+
+
+class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Service times, seconds, in one of three ways."""
+
+    p50: float | None = None
+    p99: float | None = None
+    times: tuple[float, ...] = ()
+    table: str | None = None
+    model: str | None = None
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One component."""
+
+    share: float
+    service_s: Service
+    slots: int = 1
+    replicas: int = 1
+    most_replicas: int | None = None
+    start_s: float = 5.0
+    queue: int = 32
+    request_usd: float = 0.0
+    replica_usd_per_hour: float = 0.0
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file.
+
+    Attributes:
+        cold: begin with `replicas`; otherwise with what autoscaling would have settled on.
+        scale_every_s, busy: how often replicas are counted again, and which part of the slots should be in use.
+    """
+
+    components: dict[str, Part]
+    rates: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0, 10_000.0, 100_000.0)
+    seconds: float = 60.0
+    deadline_s: float = 30.0
+    most_requests: int = 1_000_000
+    cold: bool = False
+    scale_every_s: float = 1.0
+    busy: float = 0.7
+    seed: int = 0
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read or makes no sense; says why.
+    """
+    try:
+        plan = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Plan)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a simulation: {error}") from error
+    if problem := _problem(plan):
+        raise ConfigError(f"{path}: {problem}")
+    return plan
+
+
+def _problem(plan: Plan) -> str | None:
+    if abs(sum(part.share for part in plan.components.values()) - 1) > _SUM_TOLERANCE:
+        return "the shares of the components do not add up to 1"
+    if min((*plan.rates, plan.seconds, plan.deadline_s, plan.scale_every_s, plan.most_requests), default=0) <= 0:
+        return "rates, seconds, deadline_s, scale_every_s and most_requests must be above 0"
+    if not 0 < plan.busy < 1:
+        return "busy must be between 0 and 1"
+    for name, part in plan.components.items():
+        if part.slots < 1 or part.replicas < 1 or part.queue < 0 or not 0 <= part.share <= 1:
+            return f"{name}: slots and replicas must be at least 1, queue at least 0, share within 0..1"
+        if part.most_replicas is not None and part.most_replicas < part.replicas:
+            return f"{name}: most_replicas is less than replicas"
+    return None
+
+
+def service_times(part: Part, base: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Service times to draw from, seconds.
+
+    Args:
+        part: the component. base: folder that a table's path is relative to.
+
+    Raises:
+        ConfigError: nothing was measured, or times are not above 0.
+    """
+    service = part.service_s
+    if service.table is not None:
+        times = _measured(base / service.table, service.model)
+    elif service.times:
+        times = np.array(service.times, dtype=float)
+    elif service.p50 is not None:
+        spread = np.log(max(service.p99 or service.p50, service.p50) / service.p50) / _Z99 if service.p50 > 0 else 0.0
+        ranks = (np.arange(10_000) + 0.5) / 10_000
+        times = service.p50 * np.exp(spread * _normal_quantile(ranks))
+    else:
+        raise ConfigError("service_s needs p50, times, or a table")
+    if not len(times) or not np.isfinite(times).all() or times.min() <= 0:
+        raise ConfigError("service times must be above 0")
+    return times
+
+
+def _measured(path: Path, model: str | None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    from evals.outcomes.read import read_table  # noqa: PLC0415 - polars, only where a table is named
+
+    frame = read_table(path).frame.drop_nulls("latency_s")
+    rows = frame if model is None else frame.filter(frame["model"] == model)
+    if rows.is_empty():
+        raise ConfigError(f"{path}: no measured latency of {model or 'any model'}")
+    return np.asarray(rows["latency_s"].to_numpy(), dtype=float)
+
+
+def _normal_quantile(
+    ranks: np.ndarray[tuple[int], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    from scipy.special import ndtri  # noqa: PLC0415 - only for log-normal times
+
+    return np.asarray(ndtri(ranks))
