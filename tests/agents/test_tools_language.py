@@ -80,6 +80,7 @@ CALLS = {
     "What day of the week was July 4, 1776?": ("weekday", "1776-07-04"),
     "On which day did 9 November 1989 fall?": ("weekday", "1989-11-09"),
     "What is today's date?": ("weekday", "2024-05-15"),
+    "What is the date today?": ("weekday", "2024-05-15"),
     "What date is 90 days after 2024-01-31?": ("add_to_date", "2024-01-31", 90, "days"),
     "what is the date 3 weeks before 4 July 2024?": ("add_to_date", "2024-07-04", -3, "weeks"),
     "add one month to 2024-01-31": ("add_to_date", "2024-01-31", 1, "months"),
