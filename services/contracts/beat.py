@@ -30,10 +30,14 @@ class Totals(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Speed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Recent times of an instance, exponentially weighted. Zero until something has been measured."""
+    """Recent times of an instance, exponentially weighted. Zero until something has been measured.
+
+    `service_s` is the time in a slot, `waited_s` that in the queue before it.
+    """
 
     service_s: float = 0.0
     first_event_s: float = 0.0
+    waited_s: float = 0.0
 
 
 class Beat(msgspec.Struct, frozen=True, omit_defaults=True):

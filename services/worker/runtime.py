@@ -158,7 +158,7 @@ class Worker:
                 queued=self._slots.queued,
                 queue_max=self._slots.queue_max,
                 price=self._price or what.price or Price(),
-                speed=Speed(self._slots.service_s, self._first_event_s),
+                speed=Speed(self._slots.service_s, self._first_event_s, self._slots.waited_s),
                 totals=self._totals,
                 facts=what.facts,
                 started_s=self._started_s,

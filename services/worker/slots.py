@@ -19,7 +19,8 @@ class Slots:
     """Counts who works and who waits. Single-threaded: used from one event loop.
 
     Attributes:
-        in_use: slots taken; queued: requests waiting; service_s: recent mean time in a slot, seconds.
+        in_use: slots taken; queued: requests waiting; service_s and waited_s: recent mean times in a slot and in the
+            queue before it, seconds.
     """
 
     def __init__(self, slots: int, queue_max: int, clock_s: Callable[[], float] = time.time) -> None:
@@ -27,6 +28,7 @@ class Slots:
         self.queue_max = queue_max
         self.in_use = 0
         self.service_s = 0.0
+        self.waited_s = 0.0
         self._clock_s = clock_s
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
@@ -50,12 +52,15 @@ class Slots:
             Overloaded: the queue is full, or the wait would outlast the deadline. Says when to retry.
             ComponentTimeout: the deadline passed in the queue.
         """
+        arrived_s = self._clock_s()
         await self._acquire(deadline_s)
         started_s = self._clock_s()
+        self.waited_s = _smooth(self.waited_s, started_s - arrived_s)
         try:
             yield
         finally:
-            self._learn(self._clock_s() - started_s)
+            took_s = self._clock_s() - started_s
+            self.service_s = took_s if self.service_s == 0 else _smooth(self.service_s, took_s)
             self._release()
 
     async def _acquire(self, deadline_s: float) -> None:
@@ -92,5 +97,6 @@ class Slots:
                 return
         self.in_use -= 1
 
-    def _learn(self, took_s: float) -> None:
-        self.service_s = took_s if self.service_s == 0 else self.service_s + _SMOOTHING * (took_s - self.service_s)
+
+def _smooth(before: float, now: float) -> float:
+    return before + _SMOOTHING * (now - before)

@@ -11,6 +11,7 @@ from services.contracts.errors import InternalError, Overloaded, UpstreamError
 from services.contracts.events import Delta, Event, Finished, Started, Usage
 from services.contracts.messages import ChatRequest, Task
 from services.worker.service import Description, Job
+from services.worker.slots import Slots
 from tests.support.direct import chat, serving
 
 
@@ -96,6 +97,25 @@ async def test_cancel_frees_the_slot_at_once() -> None:
                 await asyncio.sleep(0)
         echo.freed.clear()
         assert (await direct.text(chat("b")))[0] == "b "
+
+
+async def test_the_beat_tells_how_long_requests_wait_for_a_slot() -> None:
+    clock_s = 100.0
+    slots = Slots(1, 4, lambda: clock_s)
+    async with slots.slot(200.0):
+        waiting = asyncio.create_task(_through(slots))
+        await asyncio.sleep(0)
+        assert (slots.in_use, slots.queued, slots.waited_s) == (1, 1, 0.0)
+        clock_s += 10
+    await waiting
+    assert slots.waited_s == pytest.approx(2.0)  # a fifth of the newest
+    assert slots.service_s == pytest.approx(8.0)  # 10 s, then none
+    assert slots.in_use == 0
+
+
+async def _through(slots: Slots) -> None:
+    async with slots.slot(200.0):
+        pass
 
 
 async def test_full_queue_refuses_with_a_time_to_retry() -> None:
