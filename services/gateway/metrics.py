@@ -112,6 +112,13 @@ class _RosterCollector(Collector):
         yield self._gauge(beats, "slots", "Requests it works on at once", lambda b: b.slots)
         yield self._gauge(beats, "in_use", "Slots taken", lambda b: b.in_use)
         yield self._gauge(beats, "queued", "Requests waiting for a slot", lambda b: b.queued)
+        yield self._gauge(beats, "queue_wait_seconds", "Recent mean wait for a slot", lambda b: b.speed.waited_s)
+        yield self._gauge(beats, "service_seconds", "Recent mean time in a slot", lambda b: b.speed.service_s)
+        yield self._gauge(
+            beats, "first_event_seconds", "Recent mean time to the first event", lambda b: b.speed.first_event_s
+        )
+        yield self._counter(beats, "input_tokens", "Tokens read since it started", lambda b: b.totals.input_tokens)
+        yield self._counter(beats, "output_tokens", "Tokens written since it started", lambda b: b.totals.output_tokens)
         yield self._counter(beats, "requests", "Requests since it started", lambda b: b.totals.requests)
         yield self._counter(beats, "errors", "Failed requests since it started", lambda b: b.totals.errors)
         yield self._counter(beats, "cost_usd", "Cost since it started", lambda b: b.totals.cost_usd)

@@ -86,6 +86,8 @@ async def test_metrics_count_requests_tokens_cost_and_facts() -> None:
     assert 'turnout_first_token_seconds_count{component="small"} 2.0' in text
     assert 'turnout_component_fact{component="small",fact="kv_used",instance="small-1"} 0.25' in text
     assert 'turnout_component_slots{component="small",instance="small-1"} 4.0' in text
+    assert 'turnout_component_output_tokens_total{component="small",instance="small-1"} 6.0' in text
+    assert 'turnout_component_queue_wait_seconds{component="small",instance="small-1"}' in text
     assert "turnout_in_flight 1.0" in text
     assert "/nowhere" not in text
 
