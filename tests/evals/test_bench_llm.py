@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from evals.bench import llm, llm_report, machine
+from evals.bench import llm, llm_lookup, llm_report, machine
 from evals.bench.children import BenchError
 from evals.bench.llm_load import figures, load
 from evals.bench.llm_prompts import report, review, story
@@ -195,3 +195,15 @@ def test_the_raw_loop_writes_what_it_is_asked_for() -> None:
     found = json.loads(done.stdout)
     assert (found["answers"], found["tokens"]) == (3, 36)
     assert found["lengths"] == [9, 12, 9]  # "Hello! How can I assist you today?" has nine tokens
+
+
+def test_a_lookup_guesses_what_followed_the_longest_known_tail() -> None:
+    assert llm_lookup.guess([1, 2, 3, 9, 2, 3, 8, 1, 2, 3], 2) == [9, 2]  # three tokens match there, two elsewhere
+    assert llm_lookup.guess([5, 3, 7, 4, 3], 1) == [7]
+    assert llm_lookup.guess([1, 2, 3], 4) == []
+
+
+def test_steps_of_a_lookup_write_the_whole_answer() -> None:
+    again = [1, 2, 3, 4, 5, 6]
+    assert llm_lookup.steps(again, again, 4) == [5]  # 1 is there; 2 to 5 are guessed, and 6 comes with them
+    assert llm_lookup.steps([1, 2], [7, 8, 9], 4) == [1, 1]
