@@ -19,17 +19,21 @@ from services.gateway.gone import while_connected
 from services.gateway.images import INLINE_BYTES
 from services.gateway.schema import SearchBody, WishesIn, parse
 
-_MAX_SOURCE_CHARS = 1024
+MAX_SOURCE_CHARS = 1024
 _MAX_MIME_CHARS = 128
 
 
-class _Documents(msgspec.Struct, frozen=True):
+class DocumentsOut(msgspec.Struct, frozen=True):
+    """The receipt: each document with its number of passages, and what was refused with the reason."""
+
     documents: tuple[tuple[str, int], ...]
     refused: tuple[tuple[str, str], ...]
     turnout: TurnoutOut
 
 
-class _Passages(msgspec.Struct, frozen=True):
+class PassagesOut(msgspec.Struct, frozen=True):
+    """What was found, best first."""
+
     passages: tuple[Passage, ...]
     turnout: TurnoutOut
 
@@ -57,7 +61,7 @@ async def documents(edge: Edge, exchange: Exchange) -> None:
         edge.images.forget(stored)
     if not isinstance(answer.result, Ingested):
         raise InternalError("the component answered with something other than a receipt")
-    await exchange.respond_json(_Documents(answer.result.documents, answer.result.refused, answer.turnout))
+    await exchange.respond_json(DocumentsOut(answer.result.documents, answer.result.refused, answer.turnout))
 
 
 async def search(edge: Edge, exchange: Exchange) -> None:
@@ -69,7 +73,7 @@ async def search(edge: Edge, exchange: Exchange) -> None:
         answer = await asking.answer()
     if not isinstance(answer.result, Found):
         raise InternalError("the component answered with something other than passages")
-    await exchange.respond_json(_Passages(answer.result.passages, answer.turnout))
+    await exchange.respond_json(PassagesOut(answer.result.passages, answer.turnout))
 
 
 def _source(exchange: Exchange) -> str:
@@ -91,8 +95,8 @@ def _source(exchange: Exchange) -> str:
         name = min(unknown)[:64]
         raise InvalidRequest(f"Unrecognized request argument supplied: {name}", param=name)
     sources = query.get("source", [])
-    if len(sources) != 1 or len(sources[0]) > _MAX_SOURCE_CHARS or not sources[0].isprintable():
-        raise InvalidRequest(f"name the document: ?source=NAME, at most {_MAX_SOURCE_CHARS} characters", param="source")
+    if len(sources) != 1 or len(sources[0]) > MAX_SOURCE_CHARS or not sources[0].isprintable():
+        raise InvalidRequest(f"name the document: ?source=NAME, at most {MAX_SOURCE_CHARS} characters", param="source")
     return sources[0]
 
 

@@ -20,21 +20,27 @@ from services.gateway.schema import EmbedBody, parse
 from services.gateway.translate import to_embed
 
 
-class _Usage(msgspec.Struct, frozen=True):
+class EmbedUsage(msgspec.Struct, frozen=True):
+    """`usage`."""
+
     prompt_tokens: int
     total_tokens: int
 
 
-class _Embedding(msgspec.Struct, frozen=True):
+class EmbeddingOut(msgspec.Struct, frozen=True):
+    """A vector: numbers, or base64 of little-endian float32."""
+
     index: int
     embedding: str | tuple[float, ...]
     object: Literal["embedding"] = "embedding"
 
 
-class _Embeddings(msgspec.Struct, frozen=True):
-    data: list[_Embedding]
+class EmbeddingsOut(msgspec.Struct, frozen=True):
+    """The vectors, in the order of the inputs."""
+
+    data: list[EmbeddingOut]
     model: str
-    usage: _Usage
+    usage: EmbedUsage
     turnout: TurnoutOut
     object: Literal["list"] = "list"
 
@@ -54,13 +60,13 @@ async def embeddings(edge: Edge, exchange: Exchange) -> None:
         raise Unsupported(f"this model's vectors have {embedded.dimensions} dimensions", param="dimensions")
     usage = answer.finished.usage
     await exchange.respond_json(
-        _Embeddings(
+        EmbeddingsOut(
             [
-                _Embedding(index, _vector(data, embedded.dimensions, body.encoding_format == "base64"))
+                EmbeddingOut(index, _vector(data, embedded.dimensions, body.encoding_format == "base64"))
                 for index, data in enumerate(embedded.vectors)
             ],
             answer.started.component,
-            _Usage(usage.input_tokens, usage.input_tokens),
+            EmbedUsage(usage.input_tokens, usage.input_tokens),
             answer.turnout,
         )
     )

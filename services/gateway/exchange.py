@@ -16,7 +16,7 @@ Header = tuple[bytes, bytes]
 JSON_TYPE: Header = (b"content-type", b"application/json")
 UNROUTED = "other"
 _SCOPE_KEY = "turnout"
-_RETRY_STATUSES = frozenset((429, 503))
+RETRY_STATUSES = frozenset((429, 503))
 
 
 class Exchange:
@@ -127,20 +127,24 @@ class Exchange:
     async def respond_error(self, error: TurnoutError, extra: tuple[Header, ...] = ()) -> None:
         """Send OpenAI's error object with the error's status."""
         headers = [JSON_TYPE, *extra]
-        if error.status in _RETRY_STATUSES:
+        if error.status in RETRY_STATUSES:
             headers.append((b"retry-after", str(retry_after_s(error)).encode()))
         await self.respond(error.status, error_json(error), tuple(headers))
 
 
-class _Error(msgspec.Struct):
+class ErrorOut(msgspec.Struct):
+    """What went wrong, as OpenAI says it."""
+
     message: str
     type: str
     param: str | None
     code: str
 
 
-class _ErrorBody(msgspec.Struct):
-    error: _Error
+class ErrorBody(msgspec.Struct):
+    """OpenAI's error object: the body of every error."""
+
+    error: ErrorOut
 
 
 ENCODER = msgspec.json.Encoder()
@@ -148,7 +152,7 @@ ENCODER = msgspec.json.Encoder()
 
 def error_json(error: TurnoutError) -> bytes:
     """The error in OpenAI's form. Only what the error says of itself: no traceback, no repr."""
-    return ENCODER.encode(_ErrorBody(_Error(error.message, error.type, error.param, error.code)))
+    return ENCODER.encode(ErrorBody(ErrorOut(error.message, error.type, error.param, error.code)))
 
 
 def retry_after_s(error: TurnoutError) -> int:

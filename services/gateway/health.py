@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import msgspec
+
 from services.bus.call import ROUTER
 from services.contracts.beat import Beat
 from services.contracts.catalog import Snapshot
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
+
+
+class Health(msgspec.Struct, frozen=True):
+    """It is."""
+
+    status: Literal["live", "ready"]
+
+
+class NotReady(msgspec.Struct, frozen=True):
+    """What should serve but does not, by name, with the state it is in."""
+
+    missing: dict[str, str]
+    status: Literal["not ready"] = "not ready"
+
 
 _SERVING = frozenset(("ready", "unconfigured"))
 """A component without its key is as ready as it can be."""
@@ -14,16 +32,16 @@ _SERVING = frozenset(("ready", "unconfigured"))
 
 async def live(_edge: Edge, exchange: Exchange) -> None:
     """Say that the process is up."""
-    await exchange.respond_json({"status": "live"})
+    await exchange.respond_json(Health("live"))
 
 
 async def ready(edge: Edge, exchange: Exchange) -> None:
     """200 when everything serves, else 503 with what is missing and why."""
     absent = missing(exchange.state.snapshot, edge.roster.all())
     if absent:
-        await exchange.respond_json({"status": "not ready", "missing": absent}, 503)
+        await exchange.respond_json(NotReady(absent), 503)
         return
-    await exchange.respond_json({"status": "ready"})
+    await exchange.respond_json(Health("ready"))
 
 
 def missing(snapshot: Snapshot, beats: list[Beat]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
 
 
-class _Details(msgspec.Struct, frozen=True):
+class ModelDetails(msgspec.Struct, frozen=True):
     """What a component can do, from the beats of its instances; empty while none lives."""
 
     kind: str
@@ -30,22 +30,26 @@ class _Details(msgspec.Struct, frozen=True):
     price: Price | None = None
 
 
-class _Model(msgspec.Struct, frozen=True):
+class ModelOut(msgspec.Struct, frozen=True):
+    """The router, or a component."""
+
     id: str
     created: int
-    turnout: _Details
+    turnout: ModelDetails
     object: Literal["model"] = "model"
     owned_by: Literal["turnout"] = "turnout"
 
 
-class _Models(msgspec.Struct, frozen=True):
-    data: list[_Model]
+class ModelsOut(msgspec.Struct, frozen=True):
+    """All of them."""
+
+    data: list[ModelOut]
     object: Literal["list"] = "list"
 
 
 async def models(edge: Edge, exchange: Exchange) -> None:
     """List them."""
-    await exchange.respond_json(_Models(_all(exchange.state.snapshot, edge.roster.all(), int(edge.started_s))))
+    await exchange.respond_json(ModelsOut(_all(exchange.state.snapshot, edge.roster.all(), int(edge.started_s))))
 
 
 async def model(edge: Edge, exchange: Exchange) -> None:
@@ -58,21 +62,21 @@ async def model(edge: Edge, exchange: Exchange) -> None:
     raise ModelNotFound("no model of that name; GET /v1/models lists those that exist", param="model")
 
 
-def _all(snapshot: Snapshot, beats: list[Beat], created_s: int) -> list[_Model]:
-    router = _Model(AUTO, created_s, _details("router", [b for b in beats if b.kind == "router"]))
+def _all(snapshot: Snapshot, beats: list[Beat], created_s: int) -> list[ModelOut]:
+    router = ModelOut(AUTO, created_s, _details("router", [b for b in beats if b.kind == "router"]))
     return [router] + [
-        _Model(name, created_s, _details(spec.kind, [b for b in beats if b.component == name]))
+        ModelOut(name, created_s, _details(spec.kind, [b for b in beats if b.component == name]))
         for name, spec in snapshot.catalog.components.items()
         if spec.enabled
     ]
 
 
-def _details(kind: str, beats: list[Beat]) -> _Details:
+def _details(kind: str, beats: list[Beat]) -> ModelDetails:
     ready = [beat for beat in beats if beat.state == "ready"]
     shown = next(iter(ready or beats), None)
     if shown is None:
-        return _Details(kind, 0, 0, "absent")
-    return _Details(
+        return ModelDetails(kind, 0, 0, "absent")
+    return ModelDetails(
         kind,
         len(ready),
         len(beats),

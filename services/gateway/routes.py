@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from services.gateway import admin, chat, documents, embeddings, health, models, records, status
+from services.gateway import admin, chat, documents, embeddings, health, models, openapi, records, status
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
 
@@ -38,6 +38,7 @@ def routes(edge: Edge) -> list[Route]:
         get("/health/live", health.live),
         get("/health/ready", health.ready),
         get("/metrics", records.metrics),
+        get("/openapi.json", openapi.openapi),
         get("/admin/catalog", admin.catalog),
         put("/admin/catalog", admin.apply),
         get("/admin/history", admin.history),

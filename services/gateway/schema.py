@@ -200,7 +200,7 @@ class SearchBody(Section):
 
 
 # Parameters of OpenAI's that change nothing here, with the values of which that is true. None: any value.
-_HARMLESS: dict[str, tuple[Any, ...] | None] = {
+HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "user": None,
     "metadata": None,
     "safety_identifier": None,
@@ -228,8 +228,8 @@ def parse(kind: type[Body], raw: dict[str, Any]) -> Body:
         Unsupported: a parameter of OpenAI's asks for something we do not do.
         InvalidRequest: a parameter is unknown, missing or out of range; `param` names it.
     """
-    for name in raw.keys() & _HARMLESS.keys():
-        accepted = _HARMLESS[name]
+    for name in raw.keys() & HARMLESS.keys():
+        accepted = HARMLESS[name]
         value = raw[name]
         if accepted is not None and not any(type(value) is type(one) and value == one for one in accepted):
             raise Unsupported(f"{name!r} is not supported with this value", param=name)

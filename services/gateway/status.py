@@ -13,6 +13,18 @@ from services.gateway.exchange import Exchange
 from services.gateway.health import missing
 
 
+class StatusOut(msgspec.Struct, frozen=True):
+    """Times are seconds since the epoch. An instance is its last beat."""
+
+    revision: int
+    now_s: float
+    started_s: float
+    in_flight: int
+    missing: dict[str, str]
+    components: list[dict[str, Any]]
+    processes: list[dict[str, Any]]
+
+
 async def status(edge: Edge, exchange: Exchange) -> None:
     """Show everything that is known of the system. The catalog holds the places of secrets, never a secret."""
     snapshot = exchange.state.snapshot
@@ -23,16 +35,16 @@ async def status(edge: Edge, exchange: Exchange) -> None:
         return [msgspec.structs.asdict(beat) for beat in own]
 
     await exchange.respond_json(
-        {
-            "revision": snapshot.revision,
-            "now_s": time.time(),
-            "started_s": edge.started_s,
-            "in_flight": edge.metrics.in_flight,
-            "missing": missing(snapshot, beats),
-            "components": [
+        StatusOut(
+            revision=snapshot.revision,
+            now_s=time.time(),
+            started_s=edge.started_s,
+            in_flight=edge.metrics.in_flight,
+            missing=missing(snapshot, beats),
+            components=[
                 {"name": name, **spec.model_dump(mode="json"), "instances": instances(name)}
                 for name, spec in snapshot.catalog.components.items()
             ],
-            "processes": instances(ROUTER) + instances("gateway"),
-        }
+            processes=instances(ROUTER) + instances("gateway"),
+        )
     )

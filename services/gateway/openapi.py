@@ -1,0 +1,266 @@
+"""`GET /openapi.json`: what the gateway takes and answers, as OpenAPI 3.1.
+
+Made from what checks the requests (pydantic), writes the answers (msgspec) and tells of failures (the error tree), so
+that it cannot drift from them: this file says only which of them belong to which path.
+
+Source: https://spec.openapis.org/oas/v3.1.1.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from services.contracts.decision import Decision
+from services.contracts.errors import (
+    BudgetExceeded,
+    ComponentTimeout,
+    ComponentUnavailable,
+    ContextLengthExceeded,
+    InternalError,
+    InvalidRequest,
+    ModelNotFound,
+    NoCapableComponent,
+    NotAuthorized,
+    NotFound,
+    Overloaded,
+    PayloadTooLarge,
+    TurnoutError,
+    Unsupported,
+    UpstreamError,
+)
+from services.gateway.answers import ChatOut, ChunkOut
+from services.gateway.body import RequestTimeout
+from services.gateway.documents import MAX_SOURCE_CHARS, DocumentsOut, PassagesOut
+from services.gateway.edge import Edge
+from services.gateway.embeddings import EmbeddingsOut
+from services.gateway.exchange import RETRY_STATUSES, ErrorBody, Exchange
+from services.gateway.health import Health, NotReady
+from services.gateway.middleware import HeadersTooLarge
+from services.gateway.models import ModelOut, ModelsOut
+from services.gateway.schema import HARMLESS, ChatBody, EmbedBody, ImagePartIn, SearchBody, TextPartIn
+from services.gateway.status import StatusOut
+from services.gateway.translate import MAX_INPUTS
+
+Json = dict[str, Any]
+Failure = type[TurnoutError]
+
+_REF = "#/components/schemas/"
+_JSON, _STREAM, _TEXT = "application/json", "text/event-stream", "text/plain"
+_ANY: tuple[Failure, ...] = (InvalidRequest, RequestTimeout, HeadersTooLarge, InternalError, ComponentUnavailable)
+_SENT: tuple[Failure, ...] = (PayloadTooLarge, Overloaded)
+_ROUTED: tuple[Failure, ...] = (
+    *_SENT,
+    ContextLengthExceeded,
+    Unsupported,
+    BudgetExceeded,
+    ModelNotFound,
+    UpstreamError,
+    NoCapableComponent,
+    ComponentTimeout,
+)
+_PLAIN: dict[type, Json] = {str: {"type": "string"}, dict: {"type": "object"}}
+_FILES = ("text/plain", "text/markdown", "text/html", "application/pdf")
+_SOURCE: Json = {
+    "name": "source",
+    "in": "query",
+    "required": True,
+    "description": "The document's name in the index. Ingesting it again replaces it. No control characters.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_SOURCE_CHARS},
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path.
+
+    Attributes:
+        body: of the request, as JSON.
+        answer: of a good response, as JSON; `str`: plain text.
+        fails: with which errors, besides those that any request may meet.
+        keyless: no key is asked for.
+    """
+
+    method: str
+    path: str
+    summary: str
+    answer: type
+    body: type[BaseModel] | None = None
+    fails: tuple[Failure, ...] = ()
+    keyless: bool = False
+
+
+CHAT = Operation("post", "/v1/chat/completions", "Answer a conversation.", ChatOut, ChatBody, _ROUTED)
+DOCUMENTS = Operation("post", "/v1/documents", "Put a document into the index.", DocumentsOut, None, _ROUTED)
+READY = Operation("get", "/health/ready", "Whether everything that should serve does.", Health, keyless=True)
+OPERATIONS = (
+    CHAT,
+    Operation("post", "/v1/embeddings", "Turn texts into vectors.", EmbeddingsOut, EmbedBody, _ROUTED),
+    DOCUMENTS,
+    Operation("post", "/v1/search", "Find passages that bear on a query.", PassagesOut, SearchBody, _ROUTED),
+    Operation("get", "/v1/models", "The router, and every component.", ModelsOut),
+    Operation("get", "/v1/models/{id}", "One of them.", ModelOut, fails=(ModelNotFound,)),
+    Operation("get", "/v1/decisions/{id}", "How a request was decided and what it took.", Decision, fails=(NotFound,)),
+    Operation("get", "/v1/status", "Everything that runs, for `turnout status`.", StatusOut),
+    Operation("get", "/health/live", "This process answers.", Health, keyless=True),
+    READY,
+    Operation("get", "/metrics", "Counts and times, for Prometheus.", str),
+    Operation("get", "/openapi.json", "This description.", dict),
+)
+
+
+async def openapi(_edge: Edge, exchange: Exchange) -> None:
+    """Show the description. It is made once, beside the event loop: that takes 50 ms."""
+    await exchange.respond(200, await asyncio.to_thread(_encoded))
+
+
+@cache
+def _encoded() -> bytes:
+    return msgspec.json.encode(document())
+
+
+def document() -> Json:
+    """The whole description."""
+    paths: dict[str, Json] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.1",
+        "info": {
+            "title": "Turnout",
+            "version": version("turnout"),
+            "description": "One OpenAI-compatible endpoint before many components: `model: auto` lets a router choose.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "headers": {name: _header(name, text) for name, text in _HEADERS.items()},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(operation: Operation) -> Json:
+    """An operation object."""
+    described: Json = {
+        "operationId": f"{operation.method}_{operation.path.strip('/').translate(_TO_NAME)}",
+        "summary": operation.summary,
+        # The second, empty one: a gateway may be configured without keys.
+        "security": [] if operation.keyless else [{"key": []}, {}],
+        "responses": {"200": _good(operation)} | _failures(operation),
+    }
+    if operation.body is not None:
+        described["requestBody"] = {"required": True, "content": {_JSON: {"schema": _ref(operation.body)}}}
+    if operation is DOCUMENTS:
+        described["parameters"] = [_SOURCE]
+        described["requestBody"] = {"required": True, "content": {kind: {} for kind in _FILES}}
+    if "{id}" in operation.path:
+        described["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if operation is READY:
+        described["responses"]["503"]["content"][_JSON]["schema"] = {"anyOf": [_ref(NotReady), _ref(ErrorBody)]}
+    return described
+
+
+def _good(operation: Operation) -> Json:
+    content: Json = {_TEXT if operation.answer is str else _JSON: {"schema": _ref(operation.answer)}}
+    if operation is CHAT:
+        content[_STREAM] = {"schema": _stream_event()}
+    names = ["x-request-id"] + [name for name in _HEADERS if operation.fails[:2] == _SENT and "turnout" in name]
+    return {"description": "Done.", "content": content, "headers": _headers(names)}
+
+
+def _stream_event() -> Json:
+    """One server-sent event: OpenAPI before 3.2 has no words for a stream of them."""
+    chunk = {"contentMediaType": _JSON, "contentSchema": {"anyOf": [_ref(ChunkOut), _ref(ErrorBody)]}}
+    return {
+        "type": "object",
+        "description": "An event of the stream. The last one is `[DONE]`, or an error if the answer broke off.",
+        "properties": {"data": {"type": "string", "anyOf": [{"const": "[DONE]"}, chunk]}},
+        "required": ["data"],
+    }
+
+
+def _failures(operation: Operation) -> Json:
+    """A response for each status, which says what it may mean here."""
+    meanings: dict[int, list[str]] = {}
+    locked = () if operation.keyless else (NotAuthorized,)
+    for kind in (*_ANY, *locked, *operation.fails):
+        meaning = (inspect.getdoc(kind) or "").partition("\n")[0]
+        meanings.setdefault(kind.status, []).append(f"`{kind.code}`: {meaning}")
+    return {
+        str(status): {
+            "description": "\n\n".join(dict.fromkeys(texts)),
+            "content": {_JSON: {"schema": _ref(ErrorBody)}},
+            **({"headers": _headers(["retry-after"])} if status in RETRY_STATUSES else {}),
+        }
+        for status, texts in sorted(meanings.items())
+    }
+
+
+def _schemas() -> Json:
+    """Every schema by its name: those of requests as pydantic tells them, those of answers as msgspec does."""
+    answers = [operation.answer for operation in OPERATIONS if operation.answer not in _PLAIN]
+    bodies = [operation.body for operation in OPERATIONS if operation.body is not None]
+    models: list[type[BaseModel]] = [*bodies, TextPartIn, ImagePartIn]
+    _, of_requests = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
+    _, of_answers = msgspec.json.schema_components(
+        [*answers, NotReady, ChunkOut, ErrorBody], ref_template=_REF + "{name}"
+    )
+    found: Json = {**of_requests["$defs"], **of_answers}
+    # What the models leave to `translate`, which knows the parts of a message and the inputs one by one.
+    parts = {"anyOf": [_ref(TextPartIn), _ref(ImagePartIn)]}
+    found["MessageIn"]["properties"]["content"]["anyOf"] = [
+        {"type": "string"},
+        {"type": "array", "items": parts, "minItems": 1},
+        {"type": "null", "description": "where an assistant's turn has tool calls or a refusal"},
+    ]
+    text = {"type": "string", "minLength": 1}
+    found["EmbedBody"]["properties"]["input"]["anyOf"] = [
+        text,
+        {"type": "array", "items": text, "minItems": 1, "maxItems": MAX_INPUTS},
+    ]
+    for body in (ChatBody, EmbedBody):
+        found[body.__name__]["properties"] |= _harmless()
+    return found
+
+
+def _harmless() -> Json:
+    """OpenAI's parameters that change nothing here, with the values of which that is true."""
+    text = "Accepted, and changes nothing here."
+    return {
+        name: {"description": text} if accepted is None else {"description": text, "enum": list(accepted)}
+        for name, accepted in HARMLESS.items()
+    }
+
+
+_HEADERS = {
+    "x-request-id": "Names this request in the log.",
+    "x-turnout-decision-id": "For `GET /v1/decisions/{id}`.",
+    "x-turnout-component": "Who answered.",
+    "x-turnout-cost-usd": "What it cost. In a stream: what it was expected to cost.",
+    "retry-after": "Seconds after which it may succeed.",
+}
+_TO_NAME = str.maketrans({"/": "_", "{": None, "}": None, ".": "_"})
+
+
+def _header(name: str, text: str) -> Json:
+    kind = {"x-turnout-cost-usd": "number", "retry-after": "integer"}.get(name, "string")
+    return {"description": text, "schema": {"type": kind}}
+
+
+def _headers(names: Iterable[str]) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _ref(kind: type) -> Json:
+    return _PLAIN.get(kind) or {"$ref": f"{_REF}{kind.__name__}"}
