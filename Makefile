@@ -6,7 +6,7 @@ CONFIG ?= turnout.yaml
 LOCKS  := requirements-build.lock requirements.lock requirements-llama.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock schema clean bench-gateway bench-llm
+.PHONY: help run test lint format lock schema clean bench-gateway bench-llm prove-swap
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -32,6 +32,9 @@ bench-gateway: $(VENV)/.ready ## requests/s and latency against LiteLLM's proxy,
 
 bench-llm: $(VENV)/.ready ## tokens/s and latency of the local engine against llama.cpp's servers, in one run
 	$(BIN)/python -m evals.bench.llm
+
+prove-swap: $(VENV)/.ready ## change what runs under load, and count what its clients noticed
+	$(BIN)/python -m evals.prove.swap
 
 schema: $(VENV)/.ready ## write the JSON schema of the configuration again
 	$(BIN)/turnout schema > turnout.schema.json

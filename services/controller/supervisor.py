@@ -17,6 +17,8 @@ from services.controller.process_driver import Driver, Ending, Handle
 from services.controller.reconciler import Instance
 from services.worker.process import EXIT_CONFIG
 
+_ASK_AGAIN_S = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -125,9 +127,11 @@ class Supervisor:
         if kept is None or kept.task is None:
             return
         kept.retire()
-        await ask()
-        _, alive = await asyncio.wait([kept.task], timeout=limit_s)
-        if alive:
+        give_up_s = time.monotonic() + limit_s
+        while not kept.task.done() and time.monotonic() < give_up_s:
+            await ask()  # again and again: one that is only just starting does not hear it yet
+            await asyncio.wait([kept.task], timeout=_ASK_AGAIN_S)
+        if not kept.task.done():
             await self._stop([kept], grace_s)
         self._kept.pop(name, None)
 

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from services.controller.watch import saved
+
+
+async def test_a_saved_file_is_noticed_once_and_only_when_it_differs(tmp_path: Path) -> None:
+    path = tmp_path / "turnout.yaml"
+    path.write_text("one")
+    found: asyncio.Queue[str] = asyncio.Queue()
+
+    async def watch() -> None:
+        async for text in saved(path, poll_s=0.01):
+            found.put_nowait(text)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)  # it looks at the file before it waits for the first time
+    async with asyncio.timeout(10):
+        path.write_text("two")
+        assert await found.get() == "two"
+        path.unlink()  # an editor that puts a new file in its place
+        (tmp_path / "new").write_text("three")
+        (tmp_path / "new").rename(path)
+        assert await found.get() == "three"
+    watching.cancel()
+    assert found.empty()

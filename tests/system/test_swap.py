@@ -1,0 +1,109 @@
+"""What runs is changed while requests run: the short form of `make prove-swap`, and what else an operator does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from rich.console import Console
+
+from evals.prove.models import requantised, shipped
+from evals.prove.swap import Plan, broken_catalogs, prove
+from evals.prove.system import COMPONENT, System, catalog, running
+from tests.support.running import eventually
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(tmp_path_factory.mktemp("swap"))
+
+
+@pytest.fixture(scope="module")
+def system(folder: Path) -> Iterator[System]:
+    with running(folder, catalog(shipped())) as it:
+        yield it
+
+
+def serving(system: System) -> list[dict[str, Any]]:
+    return [b for b in system.instances().values() if b["component"] == COMPONENT and b["state"] == "ready"]
+
+
+def test_nobody_notices_swaps_between_models_and_broken_catalogs_change_nothing(system: System, folder: Path) -> None:
+    models = (shipped(), requantised(folder, "q8_0"))
+    plan = Plan(4, 120, 4, 6, models, broken_catalogs(shipped(), folder)[1:5])
+    proof = asyncio.run(prove(system, plan, Console(quiet=True)))
+    noticed = [problem for problem in proof.problems if not problem.startswith("p99")]  # no timing in tests
+    assert noticed == []
+    assert (proof.swaps, proof.refused) == (4, 4)
+    assert proof.quiet.requests + proof.under_change.requests >= 120
+
+
+def test_the_proof_notices_a_swap_that_kills(system: System, folder: Path) -> None:
+    models = (shipped(), requantised(folder, "q8_0"))
+    plan = Plan(2, 60, 6, 200, models, (), broken_switch=True)
+    proof = asyncio.run(prove(system, plan, Console(quiet=True)))
+    assert any("failed" in problem for problem in proof.problems)
+
+
+def test_saving_the_file_is_an_apply_and_a_bad_one_changes_nothing(system: System) -> None:
+    before = httpx.get(f"{system.url}/admin/catalog").json()["revision"]
+    saved = catalog(shipped(), slots=3)
+    saved["router"] = {"quality": 0.25}
+    system.config.write_text(yaml.safe_dump(saved).replace("slots: 3", "slotz: 3"))
+    eventually(lambda: "did you mean `slots`" in system.log.read_text(), 10, "the typo")
+    assert httpx.get(f"{system.url}/admin/catalog").json()["revision"] == before
+    system.config.write_text(yaml.safe_dump(saved))
+
+    def in_force() -> bool:
+        found = httpx.get(f"{system.url}/admin/catalog").json()
+        return bool(found["catalog"]["router"]["quality"] == 0.25 and found["revision"] > before)
+
+    eventually(in_force, 60, "the saved file")
+    assert {beat["slots"] for beat in serving(system)} == {3}
+
+
+def test_a_price_changes_without_a_new_instance_and_a_roll_back_brings_the_old_one(system: System) -> None:
+    base = catalog(shipped(), slots=3, price={"input_usd_per_mtok": 1.0, "output_usd_per_mtok": 1.0})
+    assert asyncio.run(system.apply(base)).ok
+    (old,) = serving(system)
+    dearer = catalog(shipped(), slots=3, price={"input_usd_per_mtok": 1000.0, "output_usd_per_mtok": 1.0})
+    answer = asyncio.run(system.apply(dearer))
+    assert answer.ok, answer
+    assert all("at once" in line for line in answer.body["changes"])
+
+    def price() -> float:
+        (now,) = serving(system)
+        assert now["pid"] == old["pid"]
+        return float(now["price"]["input_usd_per_mtok"])
+
+    eventually(lambda: price() == 1000.0, 10, "the new price")
+    rolled = httpx.post(f"{system.url}/admin/rollback", json={}, timeout=60)
+    assert rolled.status_code == 200, rolled.text
+    eventually(lambda: price() == 1.0, 10, "the old price")
+    stale = httpx.put(
+        f"{system.url}/admin/catalog", content=yaml.safe_dump(base), headers={"if-match": '"1"'}, timeout=60
+    )
+    assert stale.status_code == 409
+    assert len(httpx.get(f"{system.url}/admin/history").json()["revisions"]) >= 3
+
+
+def test_a_component_is_scaled_up_and_down_and_all_instances_work(system: System) -> None:
+    assert asyncio.run(system.apply(catalog(shipped(), slots=1, replicas=(1, 3)))).ok
+    assert asyncio.run(system.scale(3)).ok
+    assert len(serving(system)) == 3
+    assert asyncio.run(system.scale(4)).status == 400
+    assert asyncio.run(system.scale(1)).ok
+
+    def left() -> list[str]:
+        return [name for name, beat in system.instances().items() if beat["component"] == COMPONENT]
+
+    eventually(lambda: len(left()) == 1, 30, "two instances leaving")
+    events = httpx.get(f"{system.url}/admin/events").json()["events"]
+    assert {"starting", "proven", "serving", "draining", "left", "applied", "refused"} <= {e["what"] for e in events}
