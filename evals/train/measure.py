@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--per-family", type=int, default=40)
+    parser.add_argument("--families", nargs="*", help="these only")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--streams", type=int, default=16)
     args = parser.parse_args()
@@ -50,6 +51,7 @@ def main() -> None:
     asked = (
         ((case, grounded), [{"role": m.role, "content": m.text} for m in request.messages], case.item.max_tokens)
         for case in cases
+        if args.families is None or case.family in args.families
         for grounded, request in requests_of(case)
         if (case.id, grounded) not in done
     )
@@ -58,6 +60,8 @@ def main() -> None:
             row = {
                 "id": case.id,
                 "family": case.family,
+                "prompt": case.item.prompt,
+                "system": case.item.system,
                 "grounded": grounded,
                 "model": name,
                 "quality": float(case.item.check(answer)),

@@ -209,18 +209,23 @@ def liars(rng: Random) -> Item:
 def syllogism(rng: Random) -> Item:
     """Whether a conclusion follows."""
     a, b, c = rng.sample(["bloops", "razzies", "lazzies", "wumps", "glorks", "zibbles", "trons"], 3)
-    prompt, right = rng.choice(
+    right = rng.choice(("yes", "no"))  # as often the one as the other: who always says the same is right half the time
+    facts = rng.choice(
         (
-            (f"All {a} are {b}. All {b} are {c}. Are all {a} {c}? Answer yes or no.", "yes"),
-            (f"No {a} are {b}. All {c} are {a}. Can a {c[:-1]} be one of the {b}? Answer yes or no.", "no"),
-            (f"Some {a} are {b}. All {b} are {c}. Does it follow that all {a} are {c}? Answer yes or no.", "no"),
-            (f"All {a} are {b}. Rex is not one of the {b}. Can Rex be one of the {a}? Answer yes or no.", "no"),
-            (
-                f"If it is one of the {a}, it is one of the {b}. Kim is one of the {a}. Is Kim one of the {b}? Yes or no?",
-                "yes",
-            ),
+            f"All {a} are {b}. All {b} are {c}. Are all {a} {c}?",
+            f"If it is one of the {a}, it is one of the {b}. Kim is one of the {a}. Is Kim one of the {b}?",
+            f"All {a} are {b}. Rex is one of the {a}. Must Rex be one of the {b}?",
+            f"No {a} are {b}. All {c} are {a}. Is it true that no {c} are {b}?",
+        )
+        if right == "yes"
+        else (
+            f"No {a} are {b}. All {c} are {a}. Can one of the {c} be one of the {b}?",
+            f"Some {a} are {b}. All {b} are {c}. Does it follow that all {a} are {c}?",
+            f"All {a} are {b}. Rex is not one of the {b}. Can Rex be one of the {a}?",
+            f"All {a} are {b}. Kim is one of the {b}. Must Kim be one of the {a}?",
         )
     )
+    prompt = _choice(rng, "{f} Answer yes or no.", "{f} Yes or no?", "{f}", f=facts)
     return Item(prompt, first_word(right, ("no",) if right == "yes" else ("yes",)), max_tokens=100)
 
 

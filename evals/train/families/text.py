@@ -44,6 +44,23 @@ def sentiment(rng: Random) -> Item:
     return Item(rng.choice(_SENTIMENT).format(t=text), check)
 
 
+def sentiment_binary(rng: Random) -> Item:
+    """Positive or negative, with both labels named: the plain ways in which people ask a small model."""
+    right = rng.choice(("positive", "negative"))
+    texts = (*w.GOOD, *w.MORE_GOOD) if right == "positive" else (*w.BAD, *w.MORE_BAD)
+    prompt = _choice(
+        rng,
+        "Classify the sentiment as positive or negative. Answer with one word.\n\n{t}",
+        "Classify the sentiment of this review as positive or negative: '{t}'",
+        "Classify the sentiment of this review as positive or negative. Answer with one word: '{t}'",
+        "Answer with one word, positive or negative. {t}",
+        "Is this review positive or negative? Answer with one word.\n\n{t}",
+        "Classify the sentiment as positive or negative: '{t}'",
+        t=rng.choice(texts),
+    )
+    return Item(prompt, label(right, ("positive", "negative")), max_tokens=24)
+
+
 def sentiment_three(rng: Random) -> Item:
     """Positive, negative or neutral."""
     right, texts = rng.choice((("positive", w.GOOD), ("negative", w.BAD), ("neutral", w.NEUTRAL)))
@@ -310,6 +327,7 @@ def summarise(rng: Random) -> Item:
 
 FAMILIES: dict[str, Maker] = {
     "sentiment": sentiment,
+    "sentiment-binary": sentiment_binary,
     "sentiment-three": sentiment_three,
     "topic": topic,
     "language": language,

@@ -65,6 +65,25 @@ This update ruined the whole phone
 Loud neighbours, no hot water and a broken window
 The acting was awful and the jokes were not funny
 I want my money back""".split("\n")
+MORE_GOOD = """I loved this film
+What a wonderful, warm story
+The staff were friendly and the food was great
+Best purchase I made this year
+An absolute delight from start to finish
+The screen is sharp and the battery lasts for days
+I would happily come again
+Fantastic service, thank you
+It works perfectly
+My kids adore it""".split("\n")
+MORE_BAD = """I hated this film
+The plot was boring and the acting terrible
+The staff were rude and the food was cold
+Worst purchase I made this year
+It broke after two days
+The screen is dim and the battery dies in an hour
+I will never come again
+Awful service, nobody helped
+It does not work at all""".split("\n")
 NEUTRAL = """The parcel was delivered on Tuesday
 The hotel has forty rooms on three floors
 The film is two hours long
