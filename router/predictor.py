@@ -1,7 +1,8 @@
 """How likely each kind of component is to answer a request well, from the request alone. See docs/predictor.md.
 
-Linear heads on a sparse vector, several members a profile, each trained without a part of the kinds of task: their mean
-is calibrated to a probability, and where they disagree the prompt is unlike what all of them have seen.
+One linear head a profile on a sparse vector. Its score becomes a probability by two calibrations, one for wording that
+is familiar from the prompts the profile was measured on and one for wording that is not, mixed by how familiar it is:
+far from what was measured the estimate falls back towards the average, and its standard deviation grows.
 """
 
 from __future__ import annotations
@@ -33,11 +34,13 @@ PROFILES: tuple[str, ...] = (
     "grounded_large",
 )
 SHIPPED = Path(__file__).parent / "data" / "predictor.npz"
-FORMAT = 1
+FORMAT = 2
 MAX_FILE_BYTES = 16 * 1024 * 1024
 _MAX_BUCKETS = 1 << 20
-_MAX_MEMBERS = 64
 _MOST_TOKENS = 100_000.0
+_LEAST_SD, _MOST_SD = 0.01, 0.5
+# The rows of a file's `calibration`: logistic curve and standard deviation for familiar wording, and for other (`far`).
+CALIBRATION = ("slope", "intercept", "far_slope", "far_intercept", "sd", "far_sd")
 
 Array = npt.NDArray[Any]
 
@@ -55,7 +58,6 @@ class Meta(msgspec.Struct, frozen=True):
     format: int
     trained: str
     buckets: int
-    members: int
     heads: tuple[str, ...]
     sources: tuple[str, ...] = ()
     figures: dict[str, dict[str, float]] = {}
@@ -72,14 +74,12 @@ class Predictor:
     def __init__(self, meta: Meta, arrays: dict[str, Array], digest: str) -> None:
         self.meta = meta
         self.version = f"{meta.trained}-{digest[:8]}"
-        self._weights = arrays["weights"]
-        self._scale = arrays["scale"]
-        self._scalar_weights = arrays["scalar_weights"]
-        self._idf = arrays["idf"].astype(np.float32)
-        self._slope, self._intercept, self._sd_floor, self._sd_slope = arrays["calibration"]
+        self._weights, self._scalar_weights, self._familiar, self._idf, self._calibration = (
+            arrays[name].astype(np.float32) for name in ("weights", "scalar_weights", "familiar", "idf", "calibration")
+        )
         self._tokens_smear = float(arrays["tokens_smear"][0])
         self._columns = [meta.heads.index(profile) for profile in PROFILES]
-        self._last: tuple[Features, Array] | None = None
+        self._last: tuple[Features, Array, Array] | None = None
 
     @classmethod
     def load(cls, path: Path | None) -> Predictor:
@@ -100,47 +100,55 @@ class Predictor:
 
     def predict(self, features: Features) -> dict[str, Estimate]:
         """Every profile at once."""
-        raw = self._raw(features)[:, :-1]
-        slope, intercept = self._slope[:-1], self._intercept[:-1]
-        quality = _sigmoid(slope * raw.mean(axis=0) + intercept)
-        spread = _sigmoid(slope * raw + intercept).std(axis=0)
-        sd = np.hypot(self._sd_floor[:-1], self._sd_slope[:-1] * spread)
-        return {
-            profile: Estimate(float(quality[at]), float(min(sd[at], 0.5)))
-            for profile, at in zip(PROFILES, self._columns, strict=True)
-        }
+        scores, strangeness = self._scored(features)
+        quality, sd = (values.tolist() for values in calibrated(scores, strangeness, self._calibration))
+        return {profile: Estimate(quality[at], sd[at]) for profile, at in zip(PROFILES, self._columns, strict=True)}
 
     def expected_output_tokens(self, features: Features) -> float:
         """Mean length of the answer, tokens; at least 1."""
-        log_tokens = float(self._raw(features)[:, -1].mean())
+        log_tokens = float(self._scored(features)[0][-1])
         return float(np.clip(np.expm1(min(log_tokens, 12.0)) * self._tokens_smear, 1.0, _MOST_TOKENS))
 
-    def _raw(self, features: Features) -> Array:
-        """Scores before calibration, [members, heads]. The last request's are kept: it is asked for twice."""
+    def _scored(self, features: Features) -> tuple[Array, Array]:
+        """(scores before calibration, strangeness), [heads] each. The last request's are kept: it is asked twice."""
         if self._last is not None and self._last[0] is features:
-            return self._last[1]
-        at, values = vector(features, self._idf)
-        sums = values @ self._weights[at].astype(np.float32) * self._scale
-        raw: Array = (sums + scalars(features) @ self._scalar_weights).reshape(self.meta.members, len(self.meta.heads))
-        self._last = (features, raw)
-        return raw
+            return self._last[1:]
+        at, values, words = vector(features, self._idf)
+        scores = values @ self._weights[at] + scalars(features) @ self._scalar_weights
+        strangeness = strangeness_of(at[:words], values[:words], self._familiar)
+        self._last = (features, scores, strangeness)
+        return scores, strangeness
 
 
-def vector(features: Features, idf: Array) -> tuple[Array, Array]:
-    """(buckets, values) of the text: words and characters, each a unit vector by tf-idf."""
-    word_at, word_tf, char_at, char_tf = grams(features.text, len(idf))
-    return np.concatenate([word_at, char_at]), np.concatenate(
-        [_unit(word_tf * idf[word_at]), _unit(char_tf * idf[char_at])]
-    )
+def calibrated(scores: Array, strangeness: Array, calibration: Array) -> tuple[Array, Array]:
+    """(probabilities, their standard deviations) of scores; the last axis of each argument is that of the heads."""
+    slope, intercept, far_slope, far_intercept, sd, far_sd = calibration
+    near = 1.0 - strangeness
+    logit = (near * slope + strangeness * far_slope) * scores + near * intercept + strangeness * far_intercept
+    spread = np.sqrt(near * sd**2 + strangeness * far_sd**2)
+    return 1.0 / (1.0 + np.exp(-np.clip(logit, -30.0, 30.0))), np.clip(spread, _LEAST_SD, _MOST_SD)
+
+
+def strangeness_of(at: Array, values: Array, familiar: Array) -> Array:
+    """[heads]: the share of the words' weight that lies on words the head was not measured on, 0..1.
+
+    `at` and `values` are those of the words: a unit vector. A text without words is wholly strange.
+    """
+    return np.asarray(np.maximum(1.0 - values**2 @ familiar[at], 0.0))
+
+
+def vector(features: Features, idf: Array) -> tuple[Array, Array, int]:
+    """(buckets, values, how many are of words): words and characters, each a unit vector by tf-idf."""
+    at, tf, words = grams(features.text, len(idf))
+    values = tf * idf[at]
+    values[:words] = _unit(values[:words])
+    values[words:] = _unit(values[words:])
+    return at, values, words
 
 
 def _unit(values: Array) -> Array:
     norm = float(np.sqrt(values @ values))
     return values / norm if norm > 0 else values
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0))))
 
 
 def _parsed(file: Path, data: bytes) -> tuple[Meta, dict[str, Array]]:
@@ -160,23 +168,23 @@ def _parsed(file: Path, data: bytes) -> tuple[Meta, dict[str, Array]]:
         raise ConfigError(f"{file}: not a predictor ({type(error).__name__})") from error
     if meta.format != FORMAT:
         refuse(f"format {meta.format}, this program reads format {FORMAT}")
-    if not (0 < meta.buckets <= _MAX_BUCKETS and meta.buckets % 2 == 0 and 0 < meta.members <= _MAX_MEMBERS):
+    if not 0 < meta.buckets <= _MAX_BUCKETS or meta.buckets % 2:
         refuse("impossible sizes")
     if not set(PROFILES) <= set(meta.heads[:-1]) or meta.heads[-1:] != ("tokens",):
         refuse("its heads are not the profiles of this program")
-    columns = meta.members * len(meta.heads)
+    heads = len(meta.heads)
     shapes = {
-        "weights": (meta.buckets, columns),
-        "scale": (columns,),
-        "scalar_weights": (SCALARS, columns),
+        "weights": (meta.buckets, heads),
+        "scalar_weights": (SCALARS, heads),
+        "familiar": (meta.buckets // 2, heads),
         "idf": (meta.buckets,),
-        "calibration": (4, len(meta.heads)),
+        "calibration": (len(CALIBRATION), heads),
         "tokens_smear": (1,),
     }
     for name, shape in shapes.items():
         array = arrays.get(name)
         if array is None or array.shape != shape:
             refuse(f"{name!r} must have the shape {shape}")
-        if array.dtype.kind not in "fi" or not np.isfinite(array).all():
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             refuse(f"{name!r} holds what is not a finite number")
     return meta, arrays

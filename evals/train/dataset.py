@@ -14,19 +14,21 @@ from typing import Any
 
 import msgspec
 
+from evals.train.agent import answers
 from evals.train.families import documents
 from evals.train.published import WEIGHT, scores_of
 from evals.train.rows import Label, Row, prompt_features, read_table
 from evals.train.sums import questions
 
 MEASURED = Path(__file__).parent / "data" / "outcomes.jsonl"
-# Families that are a computation and nothing else.
-COMPUTATIONS = frozenset({"sum-one-step", "sum-big", "percentage", "day-after"})
-_SUMS = 1500
+_SUMS = 2400
 _SIZES = ("tiny", "small", "medium", "large")
 _ASSUMED_WEIGHT = 0.3
-# A model that reads the answer in a passage: SQuAD-like figures of 7-9B and frontier models.
-_READS = {"medium": 0.92, "large": 0.97}
+_NO_HELP_WEIGHT = 0.1
+# How often the answer to a question of fact is read off a passage that holds it. The first two are what our own
+# measurements say on the whole; the others stand for the extractive figures of 7-9B and frontier models.
+_READS = {"tiny": 0.8, "small": 0.85, "medium": 0.92, "large": 0.97}
+_REMEMBERING = ("natural_qa", "trivia_qa")
 # Nothing is recorded of the screen agent yet: a prior, with the spread that says so.
 _SCREEN = {True: 0.7, False: 0.03}
 
@@ -48,6 +50,10 @@ def build(tables: list[Path], seed: int = 1) -> list[Row]:
     ladder = measure_ladder(real)
     suite = [_complete_suite(row, ladder) for row in read_measured(MEASURED)]
     rows = [*real, *suite, *_sums(rng)]
+    for row, answered in zip(rows, answers(row.features.text for row in rows), strict=True):
+        row.labels["tool_agent"] = Label(float(answered))
+        row.labels["screen_agent"] = Label(_SCREEN[False])
+        row.measured |= {"tool_agent"}
     rows += [_with_image(row) for row in rng.sample(rows, min(300, len(rows)))]
     return rows
 
@@ -88,23 +94,18 @@ def _complete_real(row: Row) -> None:
         row.labels.setdefault("small", Label(scores[1], WEIGHT))
     if row.source.startswith("bfcl"):
         row.labels.setdefault("tiny", Label(0.02, WEIGHT))  # it takes no tools
-    computed = "arithmetic" in row.group
-    row.labels["tool_agent"] = Label(float(computed))
-    row.measured |= {"tool_agent"}
-    row.labels["screen_agent"] = Label(_SCREEN[False])
-    # A passage is no help to reason, to code or to choose among options; whether one would help to remember is unknown.
-    if not row.group.endswith(("natural_qa", "trivia_qa")):
-        for size in _SIZES:
-            if (label := row.labels.get(size)) is not None:
-                row.labels[f"grounded_{size}"] = replace(label, weight=label.weight * _ASSUMED_WEIGHT)
+    remembers = row.group.endswith(_REMEMBERING)
+    for size in _SIZES:
+        # A passage is no help to reason, to code or to choose among options. To a question of fact it holds the answer.
+        if remembers:
+            row.labels[f"grounded_{size}"] = Label(_READS[size], _ASSUMED_WEIGHT)
+        elif (label := row.labels.get(size)) is not None:
+            row.labels[f"grounded_{size}"] = replace(label, weight=label.weight * _NO_HELP_WEIGHT)
 
 
 def _complete_suite(row: Row, ladder: Ladder) -> Row:
     family = row.group.removeprefix("suite:")
     from_documents = family in documents.FAMILIES
-    row.labels["tool_agent"] = Label(float(family in COMPUTATIONS))
-    row.measured |= {"tool_agent"}
-    row.labels["screen_agent"] = Label(_SCREEN[False])
     if "small" in row.labels and not from_documents:
         for size, below in (("medium", "small"), ("large", "medium")):
             known = row.labels[below].quality
@@ -112,19 +113,16 @@ def _complete_suite(row: Row, ladder: Ladder) -> Row:
             row.labels[size] = Label(climbed, _ASSUMED_WEIGHT)
     for size in _SIZES:
         grounded = f"grounded_{size}"
-        if from_documents and size in _READS:
-            row.labels[grounded] = Label(_READS[size], _ASSUMED_WEIGHT)
-        elif grounded not in row.labels and not from_documents and size in row.labels:
-            row.labels[grounded] = replace(row.labels[size], weight=_ASSUMED_WEIGHT)
+        if from_documents:
+            row.labels.setdefault(grounded, Label(_READS[size], _ASSUMED_WEIGHT))
+        elif size in row.labels:
+            row.labels.setdefault(grounded, replace(row.labels[size], weight=_NO_HELP_WEIGHT))
     return row
 
 
 def _sums(rng: Random) -> list[Row]:
-    rows = []
-    for kind, question in dict.fromkeys(questions(rng, _SUMS)):
-        labels = {"tool_agent": Label(1.0), "screen_agent": Label(_SCREEN[False])}
-        rows.append(Row(prompt_features(question), "sums", f"sums:{kind}", labels, frozenset({"tool_agent"})))
-    return rows
+    asked = dict.fromkeys(questions(rng, _SUMS))
+    return [Row(prompt_features(question), "sums", f"sums:{kind}") for kind, question in asked]
 
 
 def _with_image(row: Row) -> Row:

@@ -1,4 +1,4 @@
-"""Fits the heads: ridge on the sparse vector, members by kind of task, then a calibration on prompts not trained on."""
+"""Fits the heads: ridge on the sparse vector, then calibrations on prompts that were not trained on."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ SCALAR_GAIN = 0.5
 _MOST_STEPS = 200
 _TOLERANCE = 2e-3
 _TINY = 1e-30
+_FAMILIAR_PROMPTS = 2
+# Where the calibration starts, and a weak pull back to it where the data say little.
+_PRIOR = np.array([4.0, -2.0, 4.0, -2.0])
+_PULL = 2e-4
 
 
 @dataclass(frozen=True)
 class Settings:
     """What was chosen by cross-validation; see docs/predictor.md."""
 
-    buckets: int = 1 << 14
-    members: int = 5
+    buckets: int = 1 << 15
     alpha: float = 10.0
-    left_out: float = 0.25
     group_power: float = 0.5
 
 
 @dataclass
 class Model:
-    """Fitted heads before quantisation. Columns are member-major: member 0 of every head, member 1, ..."""
+    """Fitted heads. `weights` is [buckets + scalars, heads]; `familiar` says on which words a head was measured."""
 
     weights: Array
+    familiar: Array
     idf: Array
     calibration: Array
     tokens_smear: float
@@ -48,9 +51,7 @@ def idf_of(rows: Sequence[Row], buckets: int) -> Array:
     """Smoothed inverse document frequency of every bucket."""
     seen = np.zeros(buckets)
     for row in rows:
-        word_at, _, char_at, _ = grams(row.features.text, buckets)
-        seen[word_at] += 1
-        seen[char_at] += 1
+        seen[grams(row.features.text, buckets)[0]] += 1
     return np.asarray(np.log((1 + len(rows)) / (1 + seen)) + 1.0, dtype=np.float16).astype(np.float32)
 
 
@@ -61,7 +62,7 @@ def matrix(rows: Sequence[Row], idf: Array) -> sp.csr_matrix:
     ends = [0]
     own = np.arange(len(idf), len(idf) + SCALARS)
     for row in rows:
-        at, values = vector(row.features, idf)
+        at, values, _ = vector(row.features, idf)
         data += [values, scalars(row.features) * SCALAR_GAIN]
         columns += [at, own]
         ends.append(ends[-1] + len(at) + SCALARS)
@@ -78,9 +79,8 @@ def targets(rows: Sequence[Row], group_power: float) -> tuple[Array, Array]:
             labels[i, at], weights[i, at] = label.quality, label.weight
         if row.output_tokens is not None:
             labels[i, -1], weights[i, -1] = np.log1p(row.output_tokens), 1.0
-    groups = {group: np.array([row.group == group for row in rows]) for group in {row.group for row in rows}}
-    for members in groups.values():
-        weights[members] /= members.sum() ** group_power
+    _, group, sizes = np.unique([row.group for row in rows], return_inverse=True, return_counts=True)
+    weights /= (sizes[group] ** group_power)[:, None]
     return labels, weights / weights.max()
 
 
@@ -108,50 +108,36 @@ def ridge(x: sp.csr_matrix, y: Array, w: Array, alpha: float) -> Array:
     return np.asarray(found)
 
 
-def fit_members(rows: Sequence[Row], x: sp.csr_matrix, settings: Settings, seed: int) -> Array:
-    """[members, heads, columns]: every member leaves out a part of the groups of `left_out`."""
-    rng = np.random.default_rng(seed)
-    y, w = targets(rows, settings.group_power)
-    names = np.array([row.group for row in rows])
-    groups = np.unique(names)
-    out = np.zeros((settings.members, len(HEADS), x.shape[1]), dtype=np.float32)
-    # Every group is left out by the same number of members, as far as that goes.
-    order = rng.permutation(len(groups))
-    per = settings.left_out * len(groups)
-    for member in range(settings.members):
-        start = int(member * len(groups) / settings.members)
-        gone = {groups[order[(start + i) % len(groups)]] for i in range(int(per))} if settings.members > 1 else set()
-        kept = ~np.isin(names, list(gone))
-        out[member] = ridge(x, y, w * kept[:, None], settings.alpha).T
-    return out
+def familiar_of(x: sp.csr_matrix, measured: Array) -> Array:
+    """[buckets of words, heads]: whether at least two measured prompts of a head fall into a bucket."""
+    present = x[:, : (x.shape[1] - SCALARS) // 2].copy()
+    present.data[:] = 1.0
+    return np.asarray(present.T @ measured.astype(np.float32)) >= _FAMILIAR_PROMPTS
 
 
-def raw_scores(x: sp.csr_matrix, weights: Array) -> Array:
-    """[rows, members, heads]."""
-    members, heads, columns = weights.shape
-    return np.asarray(x @ weights.reshape(members * heads, columns).T).reshape(-1, members, heads)
+def strangeness(x: sp.csr_matrix, familiar: Array) -> Array:
+    """[rows, heads]: as `router.predictor.strangeness_of`, for all rows at once."""
+    energy = x[:, : len(familiar)].copy()
+    energy.data **= 2
+    return np.asarray(np.clip(1.0 - energy @ familiar.astype(np.float32), 0.0, 1.0))
 
 
-def platt(scores: Array, y: Array, w: Array) -> tuple[float, float]:
-    """(slope, intercept) of the logistic curve that fits fractional labels best, mildly regularised.
+def calibrate(scores: Array, strange: Array, y: Array, w: Array) -> Array:
+    """(slope, intercept, far slope, far intercept) of the logistic curve that fits fractional labels best.
 
+    Its slope and intercept go from the near pair to the far one with strangeness.
     Source: Platt 1999, with the labels as they are in place of his smoothed ones.
     """
+    if not w.any():
+        return np.zeros(len(_PRIOR))  # nothing is known: even odds
     weight = w / w.mean()
+    design = np.column_stack([(1 - strange) * scores, 1 - strange, strange * scores, strange])
 
     def loss(parameters: Array) -> tuple[float, Array]:
-        z = np.clip(parameters[0] * scores + parameters[1], -30, 30)
-        p = 1 / (1 + np.exp(-z))
+        p = 1 / (1 + np.exp(-np.clip(design @ parameters, -30, 30)))
         nll = -(weight * (y * np.log(p + 1e-12) + (1 - y) * np.log(1 - p + 1e-12))).mean()
-        slack = weight * (p - y)
-        gradient = np.array([(slack * scores).mean(), slack.mean()])
-        prior = parameters - np.array([4.0, -2.0])
-        return nll + 1e-4 * float(prior @ prior), gradient + 2e-4 * prior
+        pull = parameters - _PRIOR
+        return nll + _PULL * float(pull @ pull), design.T @ (weight * (p - y)) / len(y) + 2 * _PULL * pull
 
-    found = minimize(loss, np.array([4.0, -2.0]), jac=True, method="L-BFGS-B", bounds=[(0.05, 60.0), (-40.0, 40.0)])
-    return float(found.x[0]), float(found.x[1])
-
-
-def calibrated(scores: Array, slope: float, intercept: float) -> Array:
-    """Probabilities of raw scores."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(slope * scores + intercept, -30, 30))))
+    found = minimize(loss, _PRIOR, jac=True, method="L-BFGS-B", bounds=[(0.05, 60.0), (-40.0, 40.0)] * 2)
+    return np.asarray(found.x)

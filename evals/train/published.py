@@ -34,10 +34,16 @@ SCORES: dict[str, tuple[float, float]] = {
 WEIGHT = 0.5
 
 
-def scores_of(group: str) -> tuple[float, float] | None:
-    """(tiny, small) for a group named `source:task`, or None where nothing is published."""
+def benchmark_of(group: str) -> str | None:
+    """The benchmark of a group named `source:task`, or None where nothing is published."""
     source, _, task = group.partition(":")
     if source == "routellm-mmlu":
-        return SCORES["mmlu"]
+        return "mmlu"
     name = task.replace("-", "_").lower()
-    return next((score for key, score in SCORES.items() if name.startswith(key) or key in name), None)
+    return next((key for key in SCORES if key in name), None)
+
+
+def scores_of(group: str) -> tuple[float, float] | None:
+    """(tiny, small) for a group, or None where nothing is published."""
+    benchmark = benchmark_of(group)
+    return None if benchmark is None else SCORES[benchmark]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from evals.train.train import Result
 
-_COLUMNS = ("n", "mean", "auc", "brier", "ece")
+_COLUMNS = ("n", "mean", "auc", "brier", "ece", "above", "above_mean")
 
 
 def render(result: Result) -> str:
     """Markdown: by prompt, by kind of task held out whole, and the floors."""
     lines = [f"{result.rows} rows: " + ", ".join(f"{name} {count}" for name, count in result.sources.items()), ""]
-    head = "| profile | split | n | mean | AUC | Brier | ECE |"
-    lines += [head, "|---|---|---|---|---|---|---|"]
+    head = "| profile | split | n | mean | AUC | Brier | ECE | share >= 0.6 | observed there |"
+    lines += [head, "|---|---|---|---|---|---|---|---|---|"]
     for name, held in result.by_prompt.items():
         if name == "tokens":
             lines.append(
@@ -20,7 +20,7 @@ def render(result: Result) -> str:
             continue
         splits = {
             "held-out prompts": held,
-            "held-out kinds of task": result.by_group[name],
+            "held-out kinds of task": result.by_kind[name],
             "floor: constant": result.floors[name]["constant"],
             "floor: length": result.floors[name]["length"],
         }

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 Array = npt.NDArray[Any]
 _BINS = 10
+FLOOR = 0.6
 
 
 def ece(p: Array, y: Array) -> float:
@@ -35,5 +36,18 @@ def brier(p: Array, y: Array) -> float:
 
 
 def figures(p: Array, y: Array) -> dict[str, float]:
-    """All of them, with the number of prompts and the mean label."""
-    return {"n": float(len(y)), "mean": float(y.mean()), "auc": auc(p, y), "brier": brier(p, y), "ece": ece(p, y)}
+    """All of them, with the number of prompts and the mean label.
+
+    `above` is the share of prompts whose prediction reaches the default quality floor, `above_mean` what is observed
+    on those: it should not be lower than the floor.
+    """
+    above = p >= FLOOR
+    return {
+        "n": float(len(y)),
+        "mean": float(y.mean()),
+        "auc": auc(p, y),
+        "brier": brier(p, y),
+        "ece": ece(p, y),
+        "above": float(above.mean()),
+        "above_mean": float(y[above].mean()) if above.any() else float("nan"),
+    }

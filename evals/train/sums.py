@@ -1,4 +1,4 @@
-"""Questions that are a computation and nothing else, from a grammar: what the tool agent is for."""
+"""Questions that are a computation and nothing else, and such that only look like one: what the tool agent is for."""
 
 # ruff: noqa: E501 - templates read best in rows
 
@@ -14,6 +14,19 @@ _ASKS = (
     "What do you get for {x}?", "Tell me {x}", "Find {x}.", "compute the value of {x}", "Could you tell me what {x} is?",
     "Give me the exact value of {x}.", "What does {x} come to?", "What does {x} equal?", "exact result please: {x}",
 )  # fmt: skip
+_NEAR = (
+    "Explain step by step how to compute {x}.", "Write a Python program that prints {x}", "Why is {x} so hard to do in your head?",
+    "Write {n} in Roman numerals.", "Is {n} a prime number?", "What are the prime factors of {n}?", "Convert {n} to binary.",
+    "Convert {n} kilometres to miles.", "What is the {m}th Fibonacci number?", "List the first {m} prime numbers.",
+    "A pen costs ${a}. How much do {m} pens cost?", "{m} friends share {n} coins equally. How many does each get?",
+    "What happened on {d}?", "Who was born on {d}?", "Was the weather good in Paris on {d}?", "Translate '{m} days after {d}' into German.",
+    "What is the population of Japan divided by {m}?", "How old was Einstein on {d}?", "Write a poem of {m} lines about the number {n}.",
+    "What does the expression {x} mean in physics?", "Solve for x: {m}x + {n} = {a}", "What is the derivative of x^{m} + {n}x?",
+    "Round {a} to a whole number and explain the rule.", "If today is {d}, how many working days are left this month?",
+    "Which holidays are there within {m} days of {d}?", "Give me {m} reasons why {n} is a lucky number.", "Check this sum: {x} = {n}",
+    "What is {p}% of the population of France?", "I have {n} dollars and spend {p}% a week; after how many weeks is half gone?",
+    "Summarise the events of {y}.", "Name a film from {y}.", "What is the next number after {m}, {n}, {a}?", "What is the integral of {m}x dx?",
+)  # fmt: skip
 _DATE_FORMS = ("%B %-d, %Y", "%-d %B %Y", "%Y-%m-%d", "%b %-d %Y", "%-d %b %Y")
 _UNITS = (("days", 400), ("weeks", 60), ("months", 30), ("years", 20))
 _PAIRS = (
@@ -26,9 +39,9 @@ _PAIRS = (
 
 
 def questions(rng: Random, count: int) -> Iterator[tuple[str, str]]:
-    """(kind, question): arithmetic, percentages and dates, phrased in many ways."""
+    """(kind, question): arithmetic, percentages and dates, phrased in many ways, and near misses of them."""
     for _ in range(count):
-        kind = rng.choices(("signs", "words", "percentage", "date"), (45, 15, 18, 22))[0]
+        kind = rng.choices(("signs", "words", "percentage", "date", "near"), (36, 12, 15, 17, 20))[0]
         if kind == "signs":
             asked = rng.choice(_ASKS).format(x=_expression(rng, rng.choice((1, 1, 2, 2, 3))))
         elif kind == "words":
@@ -37,8 +50,10 @@ def questions(rng: Random, count: int) -> Iterator[tuple[str, str]]:
             asked = rng.choice(_ASKS).format(x=words)
         elif kind == "percentage":
             asked = _percentage(rng)
-        else:
+        elif kind == "date":
             asked = _date(rng)
+        else:
+            asked = _near_miss(rng)
         yield kind, asked if rng.random() < 0.8 else asked.lower()  # noqa: PLR2004 - a fifth in lower case
 
 
@@ -90,3 +105,16 @@ def _date(rng: Random) -> str:
             "what's today's date", "Which date is {n} {u} from now?", "What day of the week is it?", "{n} {u} before {d}",
         )
     ).format(n=rng.randint(2, most), u=unit, d=start.strftime(form), e=end.strftime(form), y=start.year)  # fmt: skip
+
+
+def _near_miss(rng: Random) -> str:
+    day = datetime.date(1950, 1, 1) + datetime.timedelta(days=rng.randint(0, 36000))
+    return rng.choice(_NEAR).format(
+        x=_expression(rng, rng.choice((1, 2))),
+        n=rng.randint(10, 5000),
+        m=rng.randint(2, 15),
+        a=_number(rng),
+        p=rng.randint(1, 60),
+        d=day.strftime(rng.choice(_DATE_FORMS)),
+        y=day.year,
+    )

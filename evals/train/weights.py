@@ -1,4 +1,4 @@
-"""Writes what the router loads: eight bits a weight, no pickle."""
+"""Writes what the router loads: sixteen bits a weight, no pickle."""
 
 from __future__ import annotations
 
@@ -25,31 +25,24 @@ SOURCES = (
     "own measurements of SmolLM2-135M-Instruct and Qwen2.5-Coder-0.5B/1.5B-Instruct (Apache-2.0)",
     "own grammar of computations (Apache-2.0)",
 )
-# A few weights are far larger than the rest; clipping them keeps the others precise.
-_CLIP_QUANTILE = 0.9999
 
 
 def write(path: Path, result: Result, *, trained: str) -> None:
     """The weights file. Its bytes depend on the model alone, so that its hash names it."""
     model, settings = result.model, result.settings
-    members, heads, columns = model.weights.shape
-    flat = model.weights.reshape(members * heads, columns).T
-    text, own = flat[: columns - SCALARS], flat[columns - SCALARS :]
-    scale = np.maximum(np.quantile(np.abs(text), _CLIP_QUANTILE, axis=0) / 127.0, 1e-9)
     meta = Meta(
         format=FORMAT,
         trained=trained,
         buckets=settings.buckets,
-        members=members,
         heads=HEADS,
         sources=SOURCES,
         figures={name: {k: round(v, 4) for k, v in f.items() if v == v} for name, f in result.by_prompt.items()},  # noqa: PLR0124 - leaves NaN out
     )
     arrays: dict[str, Array] = {
         "meta": np.frombuffer(msgspec.json.encode(meta), dtype=np.uint8),
-        "weights": np.clip(np.rint(text / scale), -127, 127).astype(np.int8),
-        "scale": scale.astype(np.float32),
-        "scalar_weights": (own * SCALAR_GAIN).astype(np.float32),
+        "weights": model.weights[:-SCALARS].astype(np.float16),
+        "scalar_weights": (model.weights[-SCALARS:] * SCALAR_GAIN).astype(np.float32),
+        "familiar": model.familiar.astype(np.uint8),
         "idf": model.idf.astype(np.float16),
         "calibration": model.calibration.astype(np.float32),
         "tokens_smear": np.array([model.tokens_smear], dtype=np.float32),

@@ -18,7 +18,7 @@ from router.vectoriser import SCALARS
 from services.contracts.errors import ConfigError
 from services.contracts.messages import ChatRequest, Message
 
-BUCKETS, MEMBERS, HEADS = 64, 2, (*PROFILES, "tokens")
+BUCKETS, HEADS = 64, (*PROFILES, "tokens")
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,37 @@ def test_what_is_more_than_a_computation_is_not_for_the_tool_agent(shipped: Pred
     assert shipped.predict(asked(question))["tool_agent"].quality < 0.05
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Classify the sentiment as positive or negative: 'I loved this film.'",
+        "Classify the sentiment of this review as positive or negative: 'I loved every minute of it.'",
+        "Classify the sentiment as positive or negative. Answer with one word.\n\nThe acting was superb",
+        "What is the capital of Norway?",
+        "Hello, how are you?",
+    ],
+)
+def test_what_the_tiny_model_was_seen_to_do_is_for_it(shipped: Predictor, question: str) -> None:
+    assert shipped.predict(asked(question))["tiny"].quality >= 0.6
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Classify the sentiment of: The room was filthy and cold",
+        "Is the tone of 'we will see you in court' threatening? Explain.",
+        "Erkläre mir bitte den Unterschied zwischen Miete und Pacht.",
+        "Plan a three-day trip to Lisbon for a family with two small kids, with a budget of 600 euros.",
+        "Refactor this class so that it no longer depends on the database driver.",
+        "Write a haiku whose first letters spell NATS, then explain its metre.",
+        "Compare the causes of the French and the Russian revolution.",
+        "My contract says 30 days' notice; today is the 12th. Until when must I pay rent, and why?",
+    ],
+)
+def test_what_it_was_not_seen_to_do_is_not_for_the_tiny_model(shipped: Predictor, question: str) -> None:
+    assert shipped.predict(asked(question))["tiny"].quality < 0.6
+
+
 STORIES = (
     (
         "A shop sells pens at $3 each. On Monday it sells 14, on Tuesday three times as many as on Monday, and on "
@@ -124,18 +155,16 @@ def test_estimates_come_within_the_budget(shipped: Predictor) -> None:
 
 def stored(**changes: Any) -> bytes:
     """A valid small file, with some arrays or fields of its meta replaced (None: left out)."""
-    columns = MEMBERS * len(HEADS)
-    fields: dict[str, Any] = {
-        "format": FORMAT, "trained": "2026-11", "buckets": BUCKETS, "members": MEMBERS, "heads": HEADS
-    }  # fmt: skip
+    heads = len(HEADS)
+    fields: dict[str, Any] = {"format": FORMAT, "trained": "2026-11", "buckets": BUCKETS, "heads": HEADS}
     fields |= {name: changes.pop(name) for name in list(changes) if name in fields}
     arrays: dict[str, Any] = {
         "meta": np.frombuffer(msgspec.json.encode(Meta(**fields)), np.uint8),
-        "weights": np.zeros((BUCKETS, columns), np.int8),
-        "scale": np.ones(columns, np.float32),
-        "scalar_weights": np.zeros((SCALARS, columns), np.float32),
+        "weights": np.zeros((BUCKETS, heads), np.float16),
+        "scalar_weights": np.zeros((SCALARS, heads), np.float32),
+        "familiar": np.zeros((BUCKETS // 2, heads), np.uint8),
         "idf": np.ones(BUCKETS, np.float16),
-        "calibration": np.array([[1.0], [0.0], [0.1], [1.0]], np.float32) @ np.ones((1, len(HEADS)), np.float32),
+        "calibration": np.outer([1.0, 2.0, 1.0, 0.0, 0.1, 0.2], np.ones(heads)),
         "tokens_smear": np.ones(1, np.float32),
     }
     arrays |= changes
@@ -144,12 +173,19 @@ def stored(**changes: Any) -> bytes:
     return buffer.getvalue()
 
 
+def test_words_it_was_measured_on_make_an_estimate_surer(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    path.write_bytes(stored(familiar=np.ones((BUCKETS // 2, len(HEADS)), np.uint8)))
+    estimate = Predictor.load(path).predict(asked("anything"))["tiny"]
+    assert (estimate.quality, estimate.sd) == pytest.approx((1 / (1 + np.exp(-2)), 0.1))
+
+
 def test_a_file_of_ones_own_is_used(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     path.write_bytes(stored())
     predictor = Predictor.load(path)
     estimate = predictor.predict(asked("anything"))["tiny"]
-    assert (estimate.quality, estimate.sd) == pytest.approx((0.5, 0.1))
+    assert (estimate.quality, estimate.sd) == pytest.approx((0.5, 0.2))
     assert predictor.version != Predictor.load(None).version
 
 
@@ -158,16 +194,16 @@ BAD = {
     "empty": b"",
     "not a zip": b"\x93NUMPY nonsense",
     "cut off": stored()[:-400],
-    "an array missing": stored(scale=None),
+    "an array missing": stored(familiar=None),
     "a wrong shape": stored(weights=np.zeros((BUCKETS, 3), np.int8)),
     "not finite": stored(idf=NOT_FINITE),
-    "text for numbers": stored(scale=np.array(["x"] * (MEMBERS * len(HEADS)))),
-    "pickled objects": stored(scale=np.array([object()] * (MEMBERS * len(HEADS)), dtype=object)),
+    "text for numbers": stored(tokens_smear=np.array(["x"])),
+    "pickled objects": stored(tokens_smear=np.array([object()], dtype=object)),
     "another format": stored(format=FORMAT + 1),
     "other profiles": stored(heads=("tiny", "tokens")),
     "a billion buckets": stored(buckets=10**9),
     "no meta": stored(meta=np.frombuffer(b"{", np.uint8)),
-    "a bomb": stored(weights=np.zeros((64 * 1024 * 1024,), np.int8)),
+    "a bomb": stored(weights=np.zeros(64 * 1024 * 1024, np.int8)),
 }
 
 

@@ -1,0 +1,108 @@
+"""Training: what it learns is what the router then reads, and strange wording is told from familiar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from evals.train.agent import answers
+from evals.train.collect import collect
+from evals.train.families import reasoning
+from evals.train.fit import Settings, calibrate
+from evals.train.rows import Label, Row, prompt_features
+from evals.train.suite import FAMILIES, build
+from evals.train.sums import questions
+from evals.train.train import kind_of, train
+from evals.train.weights import write
+from router.predictor import Predictor, calibrated
+
+
+def seeded(seed: int) -> Random:
+    """The suite draws from a generator that can be seeded."""
+    return Random(seed)  # noqa: S311 - reproducible, not secret
+
+
+def _rows() -> list[Row]:
+    """Greetings, which the tiny model can answer, and word problems, which it cannot."""
+    rng = seeded(5)
+    rows = []
+    for i in range(240):
+        easy = i % 2 == 0
+        prompt = f"Say hello to my friend {rng.randint(1, 999)}" if easy else reasoning.story_many(rng).prompt
+        labels = {"tiny": Label(float(easy)), "tool_agent": Label(0.0), "large": Label(0.9)}
+        kind = "greet" if easy else "story-many-steps"
+        rows.append(
+            Row(prompt_features(prompt), "suite", f"suite:{kind}", labels, frozenset(labels), 10.0 + 200 * (1 - easy))
+        )
+    return rows
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    path: Path = tmp_path_factory.mktemp("weights") / "small.npz"
+    write(path, train(_rows(), Settings(buckets=1 << 10), 1), trained="2026-11")
+    return Predictor.load(path)
+
+
+def test_what_was_trained_is_what_the_router_reads(trained: Predictor) -> None:
+    easy = trained.predict(prompt_features("Say hello to my friend 12"))["tiny"]
+    hard = trained.predict(prompt_features(reasoning.story_many(seeded(9)).prompt))["tiny"]
+    assert easy.quality > 0.7
+    assert hard.quality < 0.3
+    assert trained.expected_output_tokens(prompt_features("Say hello to my friend 12")) == pytest.approx(10, rel=0.5)
+
+
+def test_strange_wording_is_trusted_less(trained: Predictor) -> None:
+    known = trained.predict(prompt_features("Say hello to my friend 12"))["tiny"]
+    strange = trained.predict(prompt_features("Quelle heure est-il maintenant en Australie ?"))["tiny"]
+    assert strange.quality < known.quality
+
+
+def test_calibration_finds_the_curve_that_made_the_labels() -> None:
+    rng = np.random.default_rng(3)
+    scores, strange = rng.uniform(-1, 2, 4000), rng.uniform(0, 1, 4000)
+    truth = np.array([3.0, -1.0, 0.5, -0.5])
+    y, _ = calibrated(scores, strange, np.append(truth, (0.1, 0.1)))
+    np.testing.assert_allclose(calibrate(scores, strange, y, np.ones(4000)), truth, atol=0.2)
+
+
+def test_the_suite_is_the_same_for_the_same_seed() -> None:
+    first, again, other = build(1, 3), build(1, 3), build(2, 3)
+    assert [case.item.prompt for case in first] == [case.item.prompt for case in again]
+    assert [case.item.prompt for case in first] != [case.item.prompt for case in other]
+    assert {case.family for case in first} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_check_takes_an_empty_answer_for_a_good_one(family: str) -> None:
+    for seed in range(3):
+        assert not FAMILIES[family](seeded(seed)).check("")
+
+
+def test_measurements_are_joined_by_prompt() -> None:
+    row = {"family": "greet", "prompt": "Hi!", "system": "", "grounded": False, "tokens": 7}
+    known = [{"family": "greet", "prompt": "Hi!", "quality": {"tiny": {"a": 0.0}}}]
+    tiny = [{**row, "model": "a", "quality": 1.0}]
+    small = [{**row, "model": "b", "quality": 0.0}, {**row, "model": "b", "quality": 1.0, "grounded": True}]
+    assert collect(known, {"tiny": tiny, "small": small}) == [
+        {
+            "family": "greet",
+            "prompt": "Hi!",
+            "quality": {"tiny": {"a": 1.0}, "small": {"b": 0.0}, "grounded_small": {"b": 1.0}},
+            "tokens": 7,
+        }
+    ]
+
+
+def test_one_benchmark_is_one_kind_from_whatever_table() -> None:
+    assert kind_of("llmrouter-train:gsm8k") == kind_of("routellm-gsm8k:gsm8k")
+    assert kind_of("suite:sentiment-three") == kind_of("suite:sentiment")
+    assert kind_of("routellm-mmlu:anatomy") != kind_of("routellm-mmlu:virology")
+
+
+def test_the_tool_agent_is_asked_whether_it_answers() -> None:
+    assert answers(["What is 15% of 80?", "Why is the sky blue?", "What is the date today?"]) == [True, False, True]
+    assert {kind for kind, _ in questions(seeded(1), 60)} == {"signs", "words", "percentage", "date", "near"}
