@@ -116,13 +116,13 @@ def measure(model: Model, prompts: Sequence[Sequence[int]], streams: int, tokens
         answers: list[list[int]] = []
         first_s: list[float] = []
         steps_s: list[float] = []
-        began_s = time.perf_counter()
+        began_s, cpu_s = time.perf_counter(), time.process_time()
         for at in range(0, len(prompts), streams):
             written, waited_s, later_s = loop.run(prompts[at : at + streams], tokens)
             answers += written
             first_s += waited_s
             steps_s += later_s
-        took_s = time.perf_counter() - began_s
+        took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
     finally:
         loop.close()
     return {
@@ -133,6 +133,7 @@ def measure(model: Model, prompts: Sequence[Sequence[int]], streams: int, tokens
         "ttft_p95_ms": quantile(first_s, 0.95) * 1000,
         "tpot_p50_ms": quantile(steps_s, 0.5) * 1000,
         "tpot_p99_ms": quantile(steps_s, 0.99) * 1000,
+        "cpu_ms": cpu_s / sum(map(len, answers)) * 1000,
         "lengths": [next((n for n, token in enumerate(one) if token in model.ends), len(one)) for one in answers],
     }
 
