@@ -214,7 +214,7 @@ class Engine:
 
     def _step(self) -> None:
         self.stats = replace(self.stats, active=len(self._writing) + len(self._reading), step_began_s=time.monotonic())
-        budget = prompt_budget(len(self._writing), len(self._reading), self._batch_tokens, self._speeds)
+        budget = prompt_budget(len(self._writing), [g.left for g in self._reading], self._batch_tokens, self._speeds)
         try:
             if self._writing:
                 self._write()
@@ -355,7 +355,7 @@ class Engine:
             self._loop.call_soon_threadsafe(_set, message.done, found)
 
     def _kv_used_ratio(self) -> float:
-        used = sum(len(lane.tokens) for lane in self._lanes)
+        used = sum([len(lane.tokens) for lane in self._lanes])
         return used / (len(self._lanes) * self._context.sequence_tokens)
 
     def _flush(self) -> None:

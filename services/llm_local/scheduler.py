@@ -14,6 +14,7 @@ does not depend on how the prompt was cut, on what was cached, or on who else is
 
 _LEAST_PROMPT_TOKENS = 8
 _STALL_FACTOR = 1.8  # prompt work between two tokens of others, in units of a step without prompt work
+_CROWD = 2  # so many waiting for each one that writes
 WHOLE_TOKENS = 48  # a prompt of so many new tokens is read in one piece
 COPY_TOKENS = 48  # a shared prefix shorter than this is computed again rather than copied
 
@@ -109,21 +110,23 @@ class Speeds:
     prefill_tps: float = 0.0
 
 
-def prompt_budget(writing: int, waiting: int, batch_tokens: int, speeds: Speeds) -> int:
+def prompt_budget(writing: int, lefts: Sequence[int], batch_tokens: int, speeds: Speeds) -> int:
     """How many prompt tokens the next step may compute.
 
-    With nobody writing, a whole batch. Else so few that a step stays within about three times its normal length, and
-    more when more are waiting for their first token than are writing.
+    With nobody writing, a whole batch; also when most wait for their first token and one batch serves them all: the
+    sooner they write, the fewer steps there are. Else so few that a step stays within about three times its normal
+    length, and more when more are waiting than are writing.
 
     Args:
         writing: answers that get a token in this step.
-        waiting: prompts not yet computed.
+        lefts: tokens not yet computed of each prompt that waits.
         batch_tokens: the most allowed.
         speeds: as measured.
     """
+    waiting = len(lefts)
     if waiting == 0:
         return 0
-    if writing == 0:
+    if writing == 0 or (waiting >= _CROWD * writing and sum(lefts) <= batch_tokens):
         return batch_tokens
     if speeds.step_s <= 0 or speeds.prefill_tps <= 0:
         return min(batch_tokens, MAX_CHUNK_TOKENS)

@@ -77,18 +77,25 @@ def test_no_free_sequence_means_waiting() -> None:
 
 
 def test_prompt_work_gets_the_whole_batch_when_nobody_writes() -> None:
-    assert prompt_budget(0, 3, 512, Speeds(0.01, 500)) == 512
+    assert prompt_budget(0, [900] * 3, 512, Speeds(0.01, 500)) == 512
 
 
 def test_prompt_work_between_tokens_of_others_stays_within_twice_their_step() -> None:
-    budget = prompt_budget(4, 1, 512, Speeds(step_s=0.02, prefill_tps=500))
+    budget = prompt_budget(4, [1500], 512, Speeds(step_s=0.02, prefill_tps=500))
     assert budget / 500 <= 2 * 0.02
     assert budget >= 8
 
 
 def test_many_waiting_for_their_first_token_weigh_more_than_few_writing() -> None:
     speeds = Speeds(0.01, 500)
-    assert prompt_budget(1, 15, 512, speeds) > 5 * prompt_budget(1, 1, 512, speeds)
+    assert prompt_budget(1, [1500] * 15, 512, speeds) > 5 * prompt_budget(1, [1500], 512, speeds)
+
+
+def test_crowd_that_one_batch_serves_is_read_at_once_and_long_prompts_are_not() -> None:
+    speeds = Speeds(0.01, 500)
+    assert prompt_budget(2, [30] * 14, 512, speeds) == 512
+    assert prompt_budget(1, [1500] * 2, 512, speeds) < 30
+    assert prompt_budget(8, [30] * 8, 512, speeds) < 30
 
 
 @given(st.lists(st.tuples(st.integers(1, 500), st.booleans()), max_size=20), st.integers(0, 600))
