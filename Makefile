@@ -6,7 +6,7 @@ CONFIG ?= turnout.yaml
 LOCKS  := requirements-build.lock requirements.lock requirements-llama.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock schema clean bench-gateway bench-llm prove-swap
+.PHONY: help run test lint format lock schema clean bench-gateway bench-llm prove-swap eval
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -30,6 +30,12 @@ format: $(VENV)/.ready ## rewrite the code in the house format
 bench-gateway: $(VENV)/.ready ## requests/s and latency against LiteLLM's proxy, in one run
 	$(BIN)/python -m evals.bench.gateway
 
+EVAL := .bench/eval
+eval: $(VENV)/.ready ## compare routing policies on recorded outcomes; the report is in .bench/eval
+	@$(BIN)/pip download -q --disable-pip-version-check --no-deps --require-hashes -d $(EVAL) -r evals/paretobandit.lock
+	$(BIN)/python -m evals.cli import paretobandit $(EVAL)/paretobandit-*.whl --out $(EVAL)/paretobandit.parquet
+	$(BIN)/python -m evals.cli routing --train $(EVAL)/paretobandit.parquet --out $(EVAL)
+
 bench-llm: $(VENV)/.ready ## tokens/s and latency of the local engine against llama.cpp's servers, in one run
 	$(BIN)/python -m evals.bench.llm
 
@@ -45,6 +51,7 @@ lock: ## pin every dependency again (needs uv)
 	$(LOCK) requirements-build.in -o requirements-build.lock
 	$(LOCK) --extra dev pyproject.toml --no-emit-package llama-cpp-python -o requirements.lock
 	$(LOCK) --no-deps requirements-llama.in -o requirements-llama.lock
+	$(LOCK) --no-deps evals/paretobandit.in -o evals/paretobandit.lock
 
 clean: ## forget the environment and the state
 	rm -rf $(VENV) .turnout .bench
