@@ -57,7 +57,8 @@ def welcome(url: str, readiness: Readiness, took_s: float, programs: Programs, *
     waiting = f" (not configured: {', '.join(missing)})" if missing else ""
     header = " -H 'Authorization: Bearer '$TURNOUT_API_KEY" if key_needed else ""
     key = 'os.environ["TURNOUT_API_KEY"]' if key_needed else '"unused"'
-    chat = '{"model": "auto", "messages": [{"role": "user", "content": "Classify the sentiment of: I love trains."}]}'
+    asked = "Classify the sentiment as positive or negative: I love trains."
+    chat = f'{{"model": "auto", "messages": [{{"role": "user", "content": "{asked}"}}]}}'
     return f"""\
 Turnout is ready at {url} after {took_s:.1f} s: {len(readiness.ready)} processes serve{waiting}
 
