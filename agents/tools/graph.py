@@ -19,16 +19,18 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from agents.ask import Ask
-from agents.tools.grounding import unfounded
+from agents.tools.grounding import is_call, numbers, unfounded
 from agents.tools.language import Understood, understand
-from agents.tools.prompts import opening
+from agents.tools.prompts import CLOSING, opening
 from agents.tools.toolbox import Output, Toolbox
 from services.contracts.errors import NoCapableComponent, Unsupported
 from services.contracts.events import FinishReason, Passage
-from services.contracts.messages import ChatRequest, Message, ToolCall
+from services.contracts.messages import ChatRequest, Message, Sampling, ToolCall
 
 MAX_CALLS_AT_ONCE = 8
 MAX_FED_BACK_CHARS = 4000  # of a tool's output, to a model
+_CALL_TOKENS = 256  # enough for a call
+_TURN_TOKENS = 384  # where the client says nothing: enough for a few sentences
 NOBODY = "no component that can call tools is there to understand this question; pure calculations need none"
 
 
@@ -121,14 +123,21 @@ async def calculate_directly(state: State, runtime: Runtime[Context]) -> State:
 
 
 async def ask_model(state: State, runtime: Runtime[Context]) -> State:
-    """Ask a model what to do next. With the last step, or in a circle, it may only answer."""
+    """Ask a model what to do next.
+
+    A question with numbers begins with a tool: small models else answer it from memory, and wrongly. They also repeat
+    a call for ever if they may make several at once. With the last step, or in a circle, a model may only answer.
+    """
     asked = state["asked"] + 1
     must_end = asked >= runtime.context.max_steps or state["repeated"]
+    choice = "none" if must_end else "required" if asked == 1 and numbers(state["request"].question) else "auto"
     request = msgspec.structs.replace(
         state["request"],
-        messages=state["messages"],
+        messages=(*state["messages"], CLOSING) if must_end else state["messages"],
         tools=runtime.context.tools.specs,
-        tool_choice="none" if must_end else "auto",
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        sampling=_with_room(state["request"].sampling),
     )
     try:
         answer = await runtime.context.ask.chat(request, name="model")
@@ -140,7 +149,7 @@ async def ask_model(state: State, runtime: Runtime[Context]) -> State:
         "asked": asked,
         "messages": (*state["messages"], turn),
         "calls": calls,
-        "text": answer.text,
+        "text": answer.text.strip(),
         "reason": "stop" if answer.finished.reason == "tool_calls" else answer.finished.reason,
     }
 
@@ -181,10 +190,15 @@ async def conclude(state: State, runtime: Runtime[Context]) -> State:  # noqa: A
     known = [message.text for message in state["request"].messages]
     known += [text for used in state["used"] for text in (used.arguments, used.output.text)]
     wrong = unfounded(state["text"], known) if results else []
-    if state["text"].strip() and not wrong:
+    if state["text"] and not wrong and not is_call(state["text"]):
         return {}
     said = "\n".join(dict.fromkeys(results)) or "The tools could not answer this: " + state["used"][-1].output.text
     return {"text": said, "reason": "stop", "replaced": wrong}
+
+
+def _with_room(sampling: Sampling) -> Sampling:
+    """A client's limit is for the answer, not for the calls on the way. Without one, no turn goes on for ever."""
+    return msgspec.structs.replace(sampling, max_tokens=max(sampling.max_tokens or _TURN_TOKENS, _CALL_TOKENS))
 
 
 async def _use(context: Context, name: str, arguments: str) -> Output:

@@ -12,6 +12,8 @@ Never calculate yourself: use `calculate` for every calculation, however small, 
 Give numbers exactly as the tools give them. If a tool fails, correct the call or say what is missing.
 When you have the results, answer the question in one or two sentences."""
 
+CLOSING = Message("user", "Call no more tools. Answer my question now, in one sentence, with these results.")
+
 
 def opening(messages: Sequence[Message], today: date) -> tuple[Message, ...]:
     """The conversation with our rules before it, joined with a system message that is there already."""

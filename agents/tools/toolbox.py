@@ -216,6 +216,8 @@ async def _calculate(asked: Expression) -> Output:
         result = arithmetic.calculate(asked.expression)
     except CannotCalculate as error:
         return Output(f"{asked.expression}: {error}", error=True)
+    if result.text == asked.expression.strip():
+        return Output(f"{result.text} is a number already; there is nothing to calculate", error=True)
     if result.rounded:
         return Output(f"{asked.expression} ≈ {result.text} (rounded to 12 significant digits)")
     return Output(f"{asked.expression} = {result.text}")

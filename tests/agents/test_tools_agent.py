@@ -139,6 +139,48 @@ async def test_model_chooses_tools_and_every_call_is_a_step() -> None:
     assert {task.depth for task in peers.requests} == {1}
 
 
+async def test_question_with_numbers_begins_with_a_tool_and_one_call_at_a_time() -> None:
+    model = Model([("calculate", {"expression": "60 / 2"})], "30 km/h.", "Hello to you.")
+    async with team(chat=model) as peers, agent(peers) as direct:
+        await direct.text(chat("A train travels 60 km in 2 hours. How fast is it?"))
+        await direct.text(chat("Hello!"))
+    assert [request.tool_choice for request in model.asked] == ["required", "auto", "auto"]
+    assert not any(request.parallel_tool_calls for request in model.asked)
+
+
+@pytest.mark.parametrize(("given", "room"), [(None, 384), (8, 256), (900, 900)])
+async def test_limit_for_the_answer_leaves_room_for_the_calls(given: int | None, room: int) -> None:
+    model = Model([("calculate", {"expression": "60 / 2"})], "30 km/h.")
+    async with team(chat=model) as peers, agent(peers) as direct:
+        await direct.text(chat("A train travels 60 km in 2 hours. How fast is it?", max_tokens=given))
+    assert {request.sampling.max_tokens for request in model.asked} == {room}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '{"name": "calculate", "arguments": {"expression": "60 / 2"}}\n',
+        '```json\n{\n  "name": "calculate",\n  "arguments": {"expression": "60 / 2"}\n}\n```',
+        '<tool_call>\n{"name": "calculate", "arguments": {"expression": "60 / 2"}}\n</tool_call>',
+    ],
+)
+async def test_call_written_out_as_text_is_no_answer(written: str) -> None:
+    same = [("calculate", {"expression": "60 / 2"})]
+    model = Model(same, same, written)
+    async with team(chat=model) as peers, agent(peers) as direct:
+        text, _ = await direct.text(chat("A train travels 60 km in 2 hours. How fast is it?"))
+    assert text == "60 / 2 = 30"
+    assert model.asked[-1].messages[-1].role == "user", "it is told that it may only answer"
+
+
+async def test_number_alone_is_nothing_to_calculate() -> None:
+    model = Model([("calculate", {"expression": "60 / 2"})], [("calculate", {"expression": "30"})], "")
+    async with team(chat=model) as peers, agent(peers) as direct:
+        text, finished = await direct.text(chat("A train travels 60 km in 2 hours. How fast is it?"))
+    assert text == "60 / 2 = 30"
+    assert finished.steps[3].output == "error: 30 is a number already; there is nothing to calculate"
+
+
 async def test_documents_are_searched_and_cited() -> None:
     model = Model([("search_documents", {"query": "fee"})], [("calculate", {"expression": "340 * 2"})], "680 francs.")
     async with team(chat=model, search=Search()) as peers, agent(peers) as direct:
