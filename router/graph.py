@@ -26,11 +26,12 @@ from langgraph.channels import EphemeralValue
 from langgraph.pregel import NodeBuilder, Pregel
 from langgraph.pregel._write import ChannelWriteEntry
 
+from router.coming import Coming
 from router.dispatch import Dispatcher
 from router.enrich import with_passages, with_screen_text
 from router.features import features_of
 from router.journey import Journey
-from router.policy import World, choose, newest
+from router.policy import Choice, World, choose, newest
 from router.predictor import Predictor
 from router.refusal import refusal
 from services.bus.roster import Roster
@@ -71,9 +72,11 @@ class Router:
         roster: Roster,
         dispatcher: Dispatcher,
         predictor: Predictor,
+        coming: Coming,
         tell: Callable[[Journey], Awaitable[None]],
     ) -> None:
         self._tell = tell
+        self._coming = coming
         self._roster = roster
         self._dispatcher = dispatcher
         self._predictor = predictor
@@ -150,14 +153,15 @@ class Router:
             journey.error = journey.verdict()
             return END
         began_s = time.perf_counter()
-        world = World(
-            beats=[beat for beat in newest(self._roster.ready()) if beat.component in journey.settings.profiles],
-            profiles=journey.settings.profiles,
-            pending=self._dispatcher.pending(),
-            relevance=journey.relevance,
-            excluded=frozenset(journey.excluded),
-        )
-        choice = choose(journey.needs, journey.wanted_now(), world, journey.estimates, journey.output_tokens)
+        choice = self._choice(journey)
+        awaited = self._awaited(journey, choice)
+        if awaited is not None:
+            journey.decision_s += time.perf_counter() - began_s
+            may_sleep = awaited in journey.settings.sleepers
+            await self._coming.arrive(awaited, journey.task.deadline_s, may_sleep=may_sleep)
+            began_s = time.perf_counter()
+            journey.held.add(awaited)
+            choice = self._choice(journey)
         if not journey.candidates:
             journey.candidates = choice.candidates
         journey.degraded = choice.degraded or journey.degraded
@@ -169,6 +173,29 @@ class Router:
         if journey.running is None:
             return END
         return PREPARE if len(journey.running.instances) > 1 else await self._run(journey)
+
+    def _choice(self, journey: Journey) -> Choice:
+        serving = newest(self._roster.ready())
+        asleep = self._coming.asleep(serving, journey.settings.sleepers - journey.held)
+        world = World(
+            beats=[beat for beat in (*serving, *asleep) if beat.component in journey.settings.profiles],
+            profiles=journey.settings.profiles,
+            pending=self._dispatcher.pending(),
+            relevance=journey.relevance,
+            excluded=frozenset(journey.excluded),
+        )
+        return choose(journey.needs, journey.wanted_now(), world, journey.estimates, journey.output_tokens)
+
+    def _awaited(self, journey: Journey, choice: Choice) -> str | None:
+        """The component to wait for before anything can be done: asleep, or exchanged at this very moment."""
+        if choice.order:
+            sleeping = [beat.component for beat in choice.order[0].instances if beat.state == "asleep"]
+            return sleeping[0] if sleeping else None
+        pinned = journey.wanted.pinned
+        if pinned is None or pinned in journey.held or choice.candidates:
+            return None
+        known = pinned in journey.settings.profiles
+        return pinned if known and self._coming.expected(pinned, journey.settings.sleepers) else None
 
     async def _prepare(self, journey: Journey) -> Next:
         """Let the helpers of the chosen plan do their part: read the images, or hand over the passages."""

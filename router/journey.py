@@ -19,12 +19,13 @@ from services.contracts.messages import Task
 
 @dataclass(frozen=True)
 class Settings:
-    """What the catalog says of routing, one revision of it."""
+    """What the catalog says of routing, one revision of it. `sleepers` may have no instance and are woken on demand."""
 
     revision: int
     profiles: Mapping[str, Profile]
     quality_floor: float
     max_attempts: int
+    sleepers: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Journey:
         task: as it came; `prepared` is what is sent where helpers have enriched it.
         reply: the subject on which the asker waits for the decision; told: it has been sent.
         excluded: instances not to be tried again. failures: what they said.
+        held: components that have been waited for.
         running: what is being tried, and finally what answers.
         spent: by helpers and by attempts that failed; the answer's own usage comes with its end.
     """
@@ -55,6 +57,7 @@ class Journey:
     prepared: Task | None = None
     sources: tuple[Passage, ...] = ()
     excluded: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
     failures: list[TurnoutError] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)

@@ -18,6 +18,8 @@ from services.contracts.decision import Candidate
 _UNKNOWN_SERVICE_S = {"llm_local": 1.0, "llm_cloud": 2.0, "vision": 0.8, "retrieval": 0.05}
 _UNKNOWN_OTHER_S = 0.5
 _UNKNOWN = Estimate(0.5, 0.5)
+WAKE_S = 5.0
+"""Until a sleeping component serves: what loading a small model takes."""
 _AGENTS = frozenset({"tool_agent", "screen_agent"})
 _MAX_AGENT_DEPTH = 0
 
@@ -245,6 +247,8 @@ def _times(beat: Beat, world: World) -> tuple[float, float]:
     service_s = beat.speed.service_s or _UNKNOWN_SERVICE_S.get(beat.kind, _UNKNOWN_OTHER_S)
     ahead = beat.in_use + beat.queued + world.pending.get(beat.instance, 0)
     wait_s = 0.0 if ahead < beat.slots else service_s * (ahead - beat.slots + 1) / beat.slots
+    if beat.state == "asleep":
+        wait_s = WAKE_S
     return wait_s, wait_s + service_s
 
 

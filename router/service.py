@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from router.coming import Coming
 from router.dispatch import Dispatcher
 from router.graph import Router
 from router.journey import Journey, Settings
@@ -43,7 +44,9 @@ class RouterService:
         self._generation = generation
         self._roster = Roster(bus)
         self._predictor = Predictor.load(_predictor_path(snapshot))
-        self._router = Router(self._roster, Dispatcher(bus, self._roster), self._predictor, self._tell)
+        self._router = Router(
+            self._roster, Dispatcher(bus, self._roster), self._predictor, Coming(bus, self._roster), self._tell
+        )
         self._state: State = "starting"
         self._totals = Totals()
         self._started_s = time.time()
@@ -165,7 +168,8 @@ def settings_of(snapshot: Snapshot) -> Settings:
         learned = getattr(spec, "tier", None) or spec.kind
         profiles[name] = Profile(learned, spec.quality)
     rules = snapshot.catalog.router
-    return Settings(snapshot.revision, profiles, rules.quality, rules.max_attempts)
+    sleepers = frozenset(n for n, spec in snapshot.catalog.components.items() if spec.enabled and not spec.replicas.min)
+    return Settings(snapshot.revision, profiles, rules.quality, rules.max_attempts, sleepers)
 
 
 def _predictor_path(snapshot: Snapshot) -> Path | None:

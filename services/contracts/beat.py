@@ -15,8 +15,9 @@ Capability = Literal["chat", "tools", "json", "image", "logprobs", "embed", "rea
 """What a component can do. `image` is a chat that sees; `read` turns an image into lines of text. `answer` takes a chat
 request, but only from a caller who names it: a tool that replies, not a model that `auto` may choose."""
 
-State = Literal["starting", "standby", "ready", "draining", "failed", "unconfigured"]
-"""`standby`: loaded, and works for whoever addresses it, but no router sends it anything yet."""
+State = Literal["starting", "standby", "ready", "draining", "failed", "unconfigured", "asleep"]
+"""`standby`: loaded, and works for whoever addresses it, but no router sends it anything yet. `asleep`: no instance of
+the component runs; the router's own mark on the last beat it remembers, never sent."""
 
 
 class Totals(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -42,6 +42,7 @@ class Replicas(Model):
 
     min: int = Field(1, ge=0, le=256)
     max: int = Field(1, ge=1, le=256)
+    idle_s: float = Field(300.0, gt=0, description="a component whose minimum is 0 sleeps after so long without work")
 
     @model_validator(mode="after")
     def _ordered(self) -> Replicas:

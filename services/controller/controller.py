@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -32,6 +32,7 @@ from services.contracts.control import (
 )
 from services.contracts.errors import ConfigError, Conflict, InvalidRequest, NotFound, TurnoutError
 from services.contracts.messages import encode
+from services.controller.autoscale import Watched, step
 from services.controller.changes import changes
 from services.controller.check import problems
 from services.controller.positions import line_in
@@ -39,6 +40,7 @@ from services.controller.reconciler import Instance, Plan, plan, wanted
 from services.controller.rollout import Parts, Rollout
 
 _EVENTS_KEPT = 1000
+_LOOK_S = 0.5
 
 
 @dataclass(eq=False)
@@ -96,6 +98,23 @@ class Controller:
                 done = await self._carry_out(waiting)
             if not waiting.done.done():
                 waiting.done.set_result(done)
+
+    async def autoscale(self) -> None:
+        """Look at every component that has room between its bounds, for ever."""
+        watched: dict[str, Watched] = {}
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for name, spec in self._snapshot.catalog.components.items():
+                if not spec.enabled or spec.replicas.min == spec.replicas.max:
+                    continue
+                present = sum(1 for i in self._parts.supervisor.running if i.component == name)
+                before = replace(watched.get(name, Watched(present)), wanted=present)
+                beats = self._parts.roster.ready(name)
+                after = watched[name] = step(before, beats, spec.replicas, time.monotonic())
+                if after.wanted != present and beats:
+                    done = await self.submit(ScaleTo(name, after.wanted))
+                    if done.error is not None:
+                        watched.pop(name)  # look anew before asking again
 
     async def stop(self) -> None:
         """Leave what is still finishing to the supervisor."""

@@ -130,7 +130,10 @@ class _System:
             supervisor.start(steps.start)
             await self._start_up(roster, supervisor)
             await self._controller.listen()
-            working = [asyncio.create_task(work) for work in (self._controller.run(), self._watch())]
+            working = [
+                asyncio.create_task(work)
+                for work in (self._controller.run(), self._controller.autoscale(), self._watch())
+            ]
             try:
                 await self._until_stopped(supervisor)
             finally:

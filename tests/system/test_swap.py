@@ -107,3 +107,52 @@ def test_a_component_is_scaled_up_and_down_and_all_instances_work(system: System
     eventually(lambda: len(left()) == 1, 30, "two instances leaving")
     events = httpx.get(f"{system.url}/admin/events").json()["events"]
     assert {"starting", "proven", "serving", "draining", "left", "applied", "refused"} <= {e["what"] for e in events}
+
+
+def test_a_component_sleeps_when_idle_and_wakes_for_a_request(system: System) -> None:
+    asked = {"model": COMPONENT, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
+    sleepy = catalog(shipped(), slots=1, replicas=(0, 1))
+    sleepy["components"][COMPONENT]["replicas"]["idle_s"] = 1.0
+    assert asyncio.run(system.apply(sleepy)).ok
+    assert httpx.post(f"{system.url}/v1/chat/completions", json=asked, timeout=60).status_code == 200
+
+    def gone() -> bool:
+        return not any(beat["component"] == COMPONENT for beat in system.instances().values())
+
+    eventually(gone, 30, "the component sleeping")
+    woken = httpx.post(f"{system.url}/v1/chat/completions", json=asked, timeout=60)
+    assert woken.status_code == 200, woken.text
+    eventually(gone, 30, "the component sleeping again")
+    impatient = {**asked, "turnout": {"deadline_ms": 50}}
+    assert httpx.post(f"{system.url}/v1/chat/completions", json=impatient, timeout=60).status_code in (429, 504)
+
+
+def test_requests_wait_while_a_component_that_fits_once_only_is_exchanged(system: System) -> None:
+    asked = {"model": COMPONENT, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
+    assert asyncio.run(system.apply(catalog(shipped(), slots=2, swap={"mode": "replace"}))).ok
+
+    async def through() -> list[int]:
+        applying = asyncio.create_task(system.apply(catalog(shipped(), slots=3, swap={"mode": "replace"})))
+        statuses: list[int] = []
+        async with httpx.AsyncClient(timeout=60) as http:
+            while not applying.done():
+                statuses.append((await http.post(f"{system.url}/v1/chat/completions", json=asked)).status_code)
+        assert (await applying).ok
+        return statuses
+
+    assert set(asyncio.run(through())) == {200}
+
+
+def test_a_crowd_brings_a_second_instance(system: System) -> None:
+    assert asyncio.run(system.apply(catalog(shipped(), slots=1, replicas=(1, 2)))).ok
+    asked = {"model": COMPONENT, "messages": [{"role": "user", "content": "Count to 100"}], "max_tokens": 150}
+
+    async def crowd() -> list[int]:
+        async with httpx.AsyncClient(timeout=120) as http:
+            answers = await asyncio.gather(
+                *(http.post(f"{system.url}/v1/chat/completions", json=asked) for _ in range(10))
+            )
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(crowd()) == [200] * 10
+    eventually(lambda: len(serving(system)) == 2, 30, "a second instance")
