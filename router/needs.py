@@ -63,6 +63,8 @@ def needs_of(task: Task) -> Needs:
         capabilities.add("json")
     if request.sampling.logprobs:
         capabilities.add("logprobs")
+    if request.written:
+        capabilities.add("resume")
     chars = sum(len(message.text) for message in request.messages)
     images = len(request.images)
     return Needs(

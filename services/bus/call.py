@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 
 import msgspec
+import structlog
 
 from services.bus.port import Bus, Inbox
 from services.bus.roster import Roster
@@ -23,13 +24,16 @@ from services.contracts.errors import (
     TurnoutError,
     from_info,
 )
-from services.contracts.events import ENVELOPE_DECODER, Event, Failed, Finished, Started, Usage
-from services.contracts.messages import Task, encode
+from services.contracts.events import ENVELOPE_DECODER, Delta, Event, Failed, Finished, Started, Usage
+from services.contracts.messages import ChatRequest, Task, encode
 
 ROUTER = "router"
 _ROUTED, _WORKER_GONE, _ROUTER_GONE, _DEADLINE = b"routed", b"worker gone", b"router gone", b"deadline"
 _MARKS = frozenset((_ROUTED, _WORKER_GONE, _ROUTER_GONE, _DEADLINE))
 _MAX_ASKS = 3
+_MAX_RESUMED = 3
+
+log = structlog.get_logger()
 
 
 class Call:
@@ -39,6 +43,7 @@ class Call:
         task: as sent, with the inbox of this call.
         started: who answers, from the first event on.
         spent: what a failed answer had taken all the same; an answer that finished says so itself.
+        resumed: how often another instance has gone on with an answer whose writer had died.
     """
 
     def __init__(self, bus: Bus, roster: Roster, task: Task) -> None:
@@ -53,6 +58,9 @@ class Call:
         self._asks = 0
         self._expected = 0
         self._ended = False
+        self._written: list[str] = []
+        self._model: str | None = None
+        self.resumed = 0
 
     async def events(self) -> AsyncIterator[Event]:
         """The answer's events, `Started` first and `Finished` last.
@@ -125,6 +133,8 @@ class Call:
         self._expected += 1
         for event in envelope.events:
             if isinstance(event, Started):
+                if self._model not in (None, event.model):
+                    raise ComponentUnavailable("the component that was answering has died", retry_after_s=1.0)
                 self.started = event
                 if self._inbox is not None:
                     self._watch(event.instance, self._inbox, _WORKER_GONE)
@@ -134,6 +144,8 @@ class Call:
                 raise from_info(event.error)
             elif isinstance(event, Finished):
                 self._ended = True
+            elif isinstance(event, Delta):
+                self._written.append(event.text)
         return envelope.events
 
     def _must_ask_again(self, mark: bytes) -> bool:
@@ -145,6 +157,8 @@ class Call:
         if mark == _DEADLINE:
             raise ComponentTimeout("the deadline passed before the answer was complete")
         if mark == _WORKER_GONE:
+            if self._resume():
+                return True
             self._ended = True
             raise ComponentUnavailable("the component that was answering has died", retry_after_s=1.0)
         route = self._route
@@ -164,6 +178,32 @@ class Call:
             self._ended = True
             raise from_info(error)
         return False
+
+    def _resume(self) -> bool:
+        """Let another instance of the same model go on behind what was written, where that can be done unseen.
+
+        It cannot where the answer has more to it than text, or where its prompt was made by others on the way: then
+        nobody else has the same prompt.
+        """
+        request, started, route = self.task.request, self.started, self._route
+        if not isinstance(request, ChatRequest) or started is None or route is None or not route.done():
+            return False
+        if request.tools or not request.stream or self.resumed >= _MAX_RESUMED:
+            return False
+        routed = None if route.cancelled() or route.exception() is not None else route.result()
+        twins = [
+            beat
+            for beat in self._roster.ready(started.component)
+            if beat.model == started.model and beat.instance != started.instance and "resume" in beat.capabilities
+        ]
+        if routed is None or routed.decision.steps or routed.sources or not twins:
+            return False
+        log.info("stream_resumed", request=self.task.root, died=started.instance)
+        self.resumed += 1
+        self._model, self.started, self._expected = started.model, None, 0
+        going_on = msgspec.structs.replace(request, written="".join(self._written))
+        self.task = msgspec.structs.replace(self.task, model=started.component, request=going_on)
+        return True
 
     async def _abandon(self) -> None:
         if self._route is not None and not self._route.done():

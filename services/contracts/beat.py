@@ -11,9 +11,12 @@ from services.contracts.price import Price
 BEAT_INTERVAL_S = 0.5
 DEAD_AFTER_S = 2.0  # four beats missed
 
-Capability = Literal["chat", "tools", "json", "image", "logprobs", "embed", "read", "search", "ingest", "answer"]
+Capability = Literal[
+    "chat", "tools", "json", "image", "logprobs", "embed", "read", "search", "ingest", "answer", "resume"
+]
 """What a component can do. `image` is a chat that sees; `read` turns an image into lines of text. `answer` takes a chat
-request, but only from a caller who names it: a tool that replies, not a model that `auto` may choose."""
+request, but only from a caller who names it: a tool that replies, not a model that `auto` may choose. `resume` goes on
+with an answer that another instance of the same model has begun."""
 
 State = Literal["starting", "standby", "ready", "draining", "failed", "unconfigured", "asleep"]
 """`standby`: loaded, and works for whoever addresses it, but no router sends it anything yet. `asleep`: no instance of

@@ -116,7 +116,10 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ChatRequest(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):
-    """A conversation to continue. `tool_choice` is auto, none, required, or the name of a tool."""
+    """A conversation to continue. `tool_choice` is auto, none, required, or the name of a tool.
+
+    `written` is the beginning of the answer, which the client already has: go on behind it. Who wrote it has died.
+    """
 
     messages: tuple[Message, ...]
     stream: bool = False
@@ -125,6 +128,7 @@ class ChatRequest(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):
     parallel_tool_calls: bool = True
     response_format: ResponseFormat = ResponseFormat()
     sampling: Sampling = Sampling()
+    written: str = ""
 
     @property
     def images(self) -> tuple[Image, ...]:

@@ -151,6 +151,7 @@ class Asking:
         """Account for a good answer and keep its record; call it before the client can see the end."""
         self._settled = True
         self._edge.metrics.spend(self.started.component, finished.usage)
+        self._edge.metrics.resume(self._call.resumed)
         decision = self._completed(self._decision)
         decision = msgspec.structs.replace(
             decision,

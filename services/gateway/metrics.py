@@ -50,6 +50,9 @@ class Metrics:
         self._dropped = Counter(
             "turnout_decisions_dropped", "Decision records lost because the bus was too slow", registry=self._registry
         )
+        self._resumed = Counter(
+            "turnout_streams_resumed", "Streams that another instance went on with", registry=self._registry
+        )
         self._registry.register(_RosterCollector(roster))
         ProcessCollector(registry=self._registry)
         self.in_flight = 0
@@ -76,6 +79,10 @@ class Metrics:
         latency.observe(elapsed_s)
         if first_token_s is not None:
             first_token.observe(first_token_s)
+
+    def resume(self, times: int) -> None:
+        """A stream was gone on with so often."""
+        self._resumed.inc(times)
 
     def spend(self, component: str, usage: Usage) -> None:
         """An answer has been paid for."""

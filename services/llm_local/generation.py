@@ -52,7 +52,7 @@ class Generation:
     """One answer. Made on the event loop, then owned by the decode thread.
 
     Attributes:
-        prompt: all its tokens.
+        prompt: all its tokens, those of an answer already begun included; written: how many these are.
         max_tokens: after so many the answer is cut.
         deadline_s: seconds since the epoch.
         call_grammar: what the rest must follow once the model has begun a tool call by itself.
@@ -66,6 +66,7 @@ class Generation:
     text: TextStream
     max_tokens: int
     deadline_s: float
+    written: int = 0
     reader: ToolReader | None = None
     call_grammar: str = ""
     logprobs: bool = False
@@ -87,7 +88,7 @@ class Generation:
     @property
     def usage(self) -> Usage:
         """Tokens so far: those of the prompt once its computation has begun, and those written."""
-        return Usage(len(self.prompt), self.count, self.cached)
+        return Usage(len(self.prompt) - self.written, self.written + self.count, self.cached)
 
     def take(self, model: Model, token: int, logits: Floats) -> tuple[list[Event], FinishReason | None]:
         """Add a token; returns the events it makes, and why the answer ends with it if it does."""

@@ -47,13 +47,22 @@ class Preparer:
         tools = plan(request, self._template.source, schemas)
         grammar = self._grammar(request, tools, schemas)
         prompt = self.prompt(request.messages, tools)
-        room = self._context_tokens - len(prompt)
+        written = self._model.tokenize(self._soften(request.written), special=False) if request.written else []
+        room = self._context_tokens - len(prompt) - len(written)
+        if room < 1:
+            raise self._too_long(str(len(prompt) + len(written)))
         wanted = request.sampling.max_tokens
-        limit = room if wanted is None else min(wanted, room)
+        # Another split of the same text may have more tokens than the answer was allowed: one more ends it then.
+        limit = room if wanted is None else max(1, min(wanted - len(written), room))
         constraint = Constraint(self._model, grammar) if grammar else None
+        if constraint is not None and not constraint.try_accept(written):
+            raise Unsupported("the answer that was begun does not have the form that is asked for")
+        chooser = Chooser(self._model, settings, limit, constraint)
+        chooser.remember(written)
         return Generation(
-            prompt=prompt,
-            chooser=Chooser(self._model, settings, limit, constraint),
+            prompt=prompt + written,
+            written=len(written),
+            chooser=chooser,
             text=TextStream(request.sampling.stop),
             max_tokens=limit,
             deadline_s=deadline_s,

@@ -206,6 +206,12 @@ class Chooser:
             quick("llama_sampler_accept")(self._chain, token)
         return token
 
+    def remember(self, tokens: Sequence[int]) -> None:
+        """Take tokens as chosen: penalties count them."""
+        if self._chain is not None:
+            for token in tokens:
+                quick("llama_sampler_accept")(self._chain, token)
+
     def _choose_within(self, constraint: Constraint, logits: Floats) -> int:
         """Asking a grammar about every token of the vocabulary takes milliseconds, so the likely ones go first.
 

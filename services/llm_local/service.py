@@ -102,7 +102,7 @@ class LocalModel:
             template = ChatTemplate(model.template, bos=bos, eos=eos)
             self._preparer = Preparer(model, template, self._context_tokens)
             self._engine = Engine(model, context, slots=spec.slots, batch_tokens=spec.batch_tokens)
-            self._capabilities = ("chat", "tools", "json", "logprobs")
+            self._capabilities = ("chat", "tools", "json", "logprobs", "resume")
         log.info("model_loaded", file=path.name, architecture=header.architecture, threads=threads, slots=spec.slots)
 
     def _new_context(self, model: Model, sequences: int, threads: int) -> Context:

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -99,6 +100,29 @@ async def at_rest(local: LocalModel) -> None:
     """The engine has nothing to do, and its account of the cells is llama.cpp's."""
     assert await local.engine.audit() == []
     assert not any(lane.busy for lane in local.engine._lanes)
+
+
+async def test_an_answer_begun_elsewhere_goes_on_as_if_it_had_been_written_here(direct: Direct) -> None:
+    whole, end = await direct.text(ask("Tell me about trains.", max_tokens=24))
+    words = whole.split(" ")
+    for cut in (1, 5, len(words) - 2):
+        written = " ".join(words[:cut])
+        rest, rest_end = await direct.text(
+            msgspec.structs.replace(ask("Tell me about trains.", max_tokens=24), written=written)
+        )
+        assert written + rest == whole, cut
+        assert rest_end.usage == msgspec.structs.replace(end.usage, cached_tokens=rest_end.usage.cached_tokens)
+
+
+async def test_a_begun_answer_in_a_form_keeps_the_form(direct: Direct) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
+    request = msgspec.structs.replace(
+        ask("Name a city in France.", max_tokens=40), response_format=ResponseFormat("json_schema", schema)
+    )
+    rest, _ = await direct.text(msgspec.structs.replace(request, written='{"ci'))
+    assert set(json.loads('{"ci' + rest)) == {"city"}
+    with pytest.raises(Unsupported):
+        await direct.text(msgspec.structs.replace(request, written="Paris is"))
 
 
 async def test_plain_answer_is_the_models(direct: Direct) -> None:

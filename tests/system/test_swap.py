@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,3 +159,34 @@ def test_a_crowd_brings_a_second_instance(system: System) -> None:
 
     assert asyncio.run(crowd()) == [200] * 10
     eventually(lambda: len(serving(system)) == 2, 30, "a second instance")
+
+
+def test_a_stream_whose_instance_is_killed_goes_on_with_another(system: System) -> None:
+    assert asyncio.run(system.apply(catalog(shipped(), slots=2, replicas=(2, 2)))).ok
+    eventually(lambda: len(serving(system)) == 2, 30, "two instances")
+    asked = {
+        "model": COMPONENT,
+        "messages": [{"role": "user", "content": "Write a long story about a fox."}],
+        "max_tokens": 80,
+        "temperature": 0,
+    }
+    whole = httpx.post(f"{system.url}/v1/chat/completions", json=asked, timeout=60).json()
+    text, events, killed = "", [], False
+    with httpx.stream(
+        "POST", f"{system.url}/v1/chat/completions", json={**asked, "stream": True}, timeout=60
+    ) as answer:
+        for line in answer.iter_lines():
+            if not line.startswith("data: ") or line == "data: [DONE]":
+                events.append(line)
+                continue
+            chunk = json.loads(line.removeprefix("data: "))
+            assert "error" not in chunk, chunk
+            text += "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+            if len(text) > 40 and not killed:
+                killed = True
+                (writing,) = [beat for beat in serving(system) if beat["in_use"]]
+                os.kill(writing["pid"], signal.SIGKILL)
+    assert killed
+    assert "data: [DONE]" in events
+    assert text == whole["choices"][0]["message"]["content"]
+    assert "turnout_streams_resumed_total 1.0" in httpx.get(f"{system.url}/metrics").text
