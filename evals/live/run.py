@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from evals.console import show
 from evals.live.ask import POLICIES, Answered, ask, ingest
 from evals.live.suite import read_suite
 from evals.outcomes.read import from_rows, write_table
@@ -55,7 +56,7 @@ def run(suite_file: Path, url: str, policies: Sequence[str], out: Path | None) -
                 tell(f"{policy}: {case.id}")
                 answers.append(ask(http, case, policy))
     lines = summary(answers, policies)
-    Console().print(_table(lines))
+    show(_table(lines))
     for failed in [a for a in answers if a.error][:5]:
         Console(stderr=True).print(f"{failed.policy}, {failed.case.id}: {failed.error}", markup=False)
     if out is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from evals.console import show
 from evals.outcomes.read import read_table
 from evals.outcomes.tell import accept
 from evals.progress import bar
@@ -26,7 +26,7 @@ def run(path: Path, logs: int, decisions: int, seed: int) -> int:
     matrix = to_matrix(accept(read_table(path), skip=False).frame, path.stem)
     with bar(logs) as tell:
         trials = validate(matrix, logs, decisions, seed, tell)
-    Console().print(_table(trials, logs))
+    show(_table(trials, logs))
     if worst := [t for t in trials if t.covered < _LEAST_COVERED]:
         names = ", ".join(f"{t.figure} of {t.policy}" for t in worst)
         raise TurnoutError(f"95% intervals hold the truth in less than {_LEAST_COVERED:.0%} of the logs: {names}")

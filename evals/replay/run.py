@@ -8,9 +8,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from evals.console import show
 from evals.outcomes.decisions import Logged, read
 from evals.replay.estimate import Estimate, doubly_robust, outcome_model
 from evals.replay.log import FIGURES, Replayed, replayed
@@ -35,7 +35,7 @@ def run(log: Path, policy_file: Path, out: Path | None, *, skip_bad_rows: bool) 
         raise ConfigError(f"{bad} lines cannot be used; --skip-bad-rows goes on without them")
     world = replayed(decisions, policy)
     estimates, logged_as = estimate(world)
-    Console().print(_table(world, estimates, logged_as))
+    show(_table(world, estimates, logged_as))
     if out is not None:
         report = {
             "n_decisions": len(world.taken),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from evals.console import show
 from evals.outcomes.read import read_tables
 from evals.outcomes.schema import Outcomes
 from evals.outcomes.tell import accept
@@ -53,7 +54,7 @@ def run(asked: Asked, *, skip_bad_rows: bool) -> int:
     policies = everyone(test, asked.seed)
     with bar(2 * len(policies) + Turnout.STEPS + 1) as tell:
         scores = evaluate(policies, train, test, Wanted(budgets, asked.seed), tell)
-    Console(width=None if Console().is_terminal else 200).print(rendered(test, scores, budgets))
+    show(rendered(test, scores, budgets))
     write(asked.out, test, scores, budgets, about)
     Console(stderr=True).print(f"{asked.out / 'report.html'}")
     return 0

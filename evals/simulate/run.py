@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from evals.console import show
 from evals.progress import Tell, bar, silent
 from evals.simulate.config import Part, Plan, read_plan, service_times
 from evals.simulate.queue import Floats, Scaling, Served, serve
@@ -48,7 +48,7 @@ def run(path: Path, out: Path | None) -> int:
     times = {name: service_times(part, path.parent) for name, part in plan.components.items()}
     with bar(len(plan.rates)) as tell:
         points = simulate(plan, times, tell)
-    Console().print(_table(points))
+    show(_table(points))
     if out is not None:
         out.write_text(json.dumps([_finite(asdict(point)) for point in points], indent=1) + "\n", encoding="utf-8")
     return 0

@@ -1,8 +1,8 @@
 """Our offline router: trained on outcomes, it predicts for each prompt what every model's answer is worth and costs.
 
-Quality is ridge regression on two views of the text, each direction of the models' differences with a penalty of its
-own. Cost is the same regression of its logarithm: prompts differ in cost as much as models do, and to know it is
-worth as much as to know their quality. Everything is chosen by cross-validation on the training prompts.
+Quality is ridge regression on the running router's own vector of the text, each direction in which models differ with
+a penalty of its own. Cost is the same regression of its logarithm: prompts differ in cost as much as models do, and to
+know it is worth as much as to know their quality. Penalties are chosen by cross-validation on the training prompts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from evals.routing.dial import Prediction
 from evals.routing.matrix import Floats, Matrix
 from evals.routing.policies import kernel_ridge
 from evals.routing.policies.base import Predicting
-from evals.routing.policies.views import Views
+from evals.routing.policies.views import Floats as Values
+from evals.routing.policies.views import Ints, Views
 
 _FOLDS = 5
 _LEAST_USD = 1e-7
@@ -56,19 +57,20 @@ class Turnout(Predicting):
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Qualities within 0..1; costs in USD, or shares of strong calls where there are no prices."""
-        vectors = self._views.transform(prompts)
-        quality = np.clip(self._quality(vectors), 0, 1)
+        vectors = [self._views.vector(prompt) for prompt in prompts]
+        quality = np.clip([self._quality(vector) for vector in vectors], 0, 1)
         if self._cost is None:
             return Prediction(quality, np.broadcast_to(self._mean_cost, quality.shape))
-        return Prediction(quality, np.exp(self._cost(vectors)) * self._smear)
+        return Prediction(quality, np.exp([self._cost(vector) for vector in vectors]) * self._smear)
 
 
 class _Primal:
-    """A fitted kernel ridge as weights of the features, so that a prediction is one sparse product."""
+    """A fitted kernel ridge as weights of the features, so that a prediction is one sum over what a prompt holds."""
 
     def __init__(self, vectors: sp.csr_matrix, fitted: kernel_ridge.Fitted) -> None:
         self._weights = np.asarray(vectors.T @ fitted.dual)
         self._offset = fitted.offset
 
-    def __call__(self, vectors: sp.csr_matrix) -> Floats:
-        return np.asarray(vectors @ self._weights + self._offset, dtype=np.float64)
+    def __call__(self, vector: tuple[Ints, Values]) -> Floats:
+        at, values = vector
+        return np.asarray(values @ self._weights[at] + self._offset, dtype=np.float64)

@@ -1,8 +1,6 @@
-"""What the learned policy sees of a prompt: words and runs of characters, twice, and a few counts.
+"""What the learned policy sees of a prompt: the running router's own vector, hashed words and characters, and counts.
 
-Prompts of real traffic repeat themselves: a template, the same worked examples before each question. In one view
-everything counts; in the other, what stands in more than a quarter of the prompts is left out, so that the part that
-differs is not drowned.
+Built on `router.vectoriser`, so that what is measured offline is what can run online, in the same time.
 """
 
 from __future__ import annotations
@@ -12,53 +10,66 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from router.features import Features, bounded
-from router.vectoriser import scalars
+from router.vectoriser import SCALARS, grams, scalars
 
-_WORD = r"(?u)\w+|[^\w\s]"
-_COMMON = 0.25
-_RARE_WEIGHT = 1.0
+BUCKETS = 1 << 15
 _COUNTS_WEIGHT = 0.3
+_FAR = 3.0
 
-
-def _vectorisers(most: float) -> list[TfidfVectorizer]:
-    shared = {"sublinear_tf": True, "min_df": 2, "max_df": most, "dtype": np.float32}
-    return [
-        TfidfVectorizer(ngram_range=(1, 2), token_pattern=_WORD, **shared),
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), **shared),
-    ]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 
 class Views:
-    """Prompts to vectors. Learnt from the training prompts alone."""
-
-    def __init__(self, *, rare: bool = True, counts: bool = True) -> None:
-        self._parts = [(vectoriser, 1.0) for vectoriser in _vectorisers(1.0)]
-        if rare:
-            self._parts += [(vectoriser, _RARE_WEIGHT) for vectoriser in _vectorisers(_COMMON)]
-        self._counts = counts
+    """Prompts to sparse vectors of `BUCKETS + SCALARS`. Frequencies are learnt from the training prompts alone."""
 
     def fit(self, prompts: Sequence[str]) -> sp.csr_matrix:
-        """Learn the vocabulary; vectors of the prompts, [n, features]."""
-        blocks = [vectoriser.fit_transform(prompts) * weight for vectoriser, weight in self._parts]
-        counted = counts(prompts)
+        """Learn how common each bucket is; vectors of the prompts, [n, features]."""
+        seen = np.zeros(BUCKETS)
+        counted = np.empty((len(prompts), SCALARS), dtype=np.float32)
+        for row, prompt in enumerate(prompts):
+            words, _, chars, _ = grams(bounded(prompt), BUCKETS)
+            seen[words] += 1
+            seen[chars] += 1
+            counted[row] = _counts(prompt)
+        # What only one prompt has says nothing about others.
+        rarity = np.log((1 + len(prompts)) / (1 + seen)) + 1
+        self._idf = np.where(seen > 1, rarity, 0).astype(np.float32)
         self._mean, self._sd = counted.mean(axis=0), counted.std(axis=0) + 1e-6
-        return self._joined(blocks, counted)
+        return self.matrix(prompts)
 
-    def transform(self, prompts: Sequence[str]) -> sp.csr_matrix:
+    def matrix(self, prompts: Sequence[str]) -> sp.csr_matrix:
         """Vectors of prompts, [n, features]."""
-        return self._joined([v.transform(prompts) * weight for v, weight in self._parts], counts(prompts))
+        found = [self.vector(prompt) for prompt in prompts]
+        ends = np.cumsum([0, *(len(at) for at, _ in found)])
+        columns = np.concatenate([at for at, _ in found])
+        values = np.concatenate([value for _, value in found])
+        return sp.csr_matrix((values, columns, ends), shape=(len(prompts), BUCKETS + SCALARS))
 
-    def _joined(self, blocks: list[sp.csr_matrix], counted: npt.NDArray[np.float32]) -> sp.csr_matrix:
-        if self._counts:
-            scaled = np.clip((counted - self._mean) / self._sd, -3, 3) * _COUNTS_WEIGHT / np.sqrt(counted.shape[1])
-            blocks = [*blocks, sp.csr_matrix(scaled)]
-        return sp.hstack(blocks).tocsr().astype(np.float32)
+    def vector(self, prompt: str) -> tuple[Ints, Floats]:
+        """(columns, values) of one prompt. Words and characters have length 1 each."""
+        words, word_tf, chars, char_tf = grams(bounded(prompt), BUCKETS)
+        counts = np.clip((_counts(prompt) - self._mean) / self._sd, -_FAR, _FAR) * (_COUNTS_WEIGHT / SCALARS**0.5)
+        parts = [_unit(word_tf * self._idf[words]), _unit(char_tf * self._idf[chars]), counts]
+        at = np.concatenate([words, chars, np.arange(BUCKETS, BUCKETS + SCALARS)])
+        return at, np.concatenate(parts).astype(np.float32)
 
 
-def counts(prompts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """[n, counts]: length, digits, lines, signs; as the running router counts them."""
-    seen = [Features(bounded(p), 1, len(p), False, False, False, 0) for p in prompts]
-    return np.array([scalars(features) for features in seen])
+def _counts(prompt: str) -> Floats:
+    return scalars(
+        Features(
+            bounded(prompt),
+            turns=1,
+            prompt_chars=len(prompt),
+            has_images=False,
+            has_tools=False,
+            wants_json=False,
+            system_chars=0,
+        )
+    )
+
+
+def _unit(values: Floats) -> Floats:
+    return values / max(float(np.sqrt(values @ values)), 1e-9)
