@@ -1,0 +1,91 @@
+"""The regression behind our policy: against the closed form, and that nothing held out is seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from evals.routing.policies import kernel_ridge
+from evals.routing.policies.views import BUCKETS, Views
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((60, 8))
+Y = X @ RNG.standard_normal((8, 3)) + 0.5 * RNG.standard_normal((60, 3))
+FOLDS = np.array_split(np.arange(60), 5)
+
+
+def test_the_dual_form_is_ridge_regression() -> None:
+    fitted = kernel_ridge.fit(X @ X.T, Y, FOLDS)
+
+    basis = kernel_ridge.directions(Y)
+    weights = np.stack(
+        [
+            np.linalg.solve(X.T @ X + penalty * np.eye(8), X.T @ ((Y - Y.mean(axis=0)) @ basis[:, i]))
+            for i, penalty in enumerate(fitted.penalties)
+        ],
+        axis=1,
+    )
+    assert X.T @ fitted.dual == pytest.approx(weights @ basis.T)
+    assert fitted.offset == pytest.approx(Y.mean(axis=0))
+
+
+def test_directions_are_the_mean_and_what_differs() -> None:
+    basis = kernel_ridge.directions(Y)
+
+    assert basis.T @ basis == pytest.approx(np.eye(3))
+    assert np.abs(basis[:, 0]) == pytest.approx(np.full(3, 3**-0.5))
+
+
+def test_held_out_predictions_do_not_know_their_own_outcome() -> None:
+    changed = Y.copy()
+    changed[FOLDS[0]] += 100.0  # alike for all outputs, so that the directions in which they differ stay
+
+    before, after = (kernel_ridge.fit(X @ X.T, outputs, FOLDS).held_out[FOLDS[0]] for outputs in (Y, changed))
+
+    def apart(
+        found: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+    ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        return np.asarray(found - found.mean(axis=1, keepdims=True))
+
+    assert apart(after) == pytest.approx(apart(before))
+    assert np.abs(after - before).max() < 50
+
+
+def test_noise_gets_a_stronger_penalty_than_signal() -> None:
+    noise = RNG.standard_normal((60, 1))
+    signal = X @ RNG.standard_normal((8, 1))
+
+    (loud,), (clear,) = (kernel_ridge.fit(X @ X.T, y, FOLDS).penalties for y in (noise, signal))
+
+    assert loud > clear
+
+
+def test_a_matrix_holds_the_vectors_of_its_prompts() -> None:
+    views = Views()
+    matrix = views.fit(["add 12 and 30", "add 7 and 9", "prove the theorem"])
+
+    at, values = views.vector("add 7 and 9")
+
+    row = np.zeros(matrix.shape[1], dtype=np.float32)
+    row[at] = values
+    assert matrix[[1]].toarray()[0] == pytest.approx(row)
+    assert np.square(row[:BUCKETS]).sum() == pytest.approx(2.0, rel=1e-5)  # words and characters, 1 each
+
+
+def test_what_only_one_prompt_has_says_nothing() -> None:
+    views = Views()
+    views.fit(["add the numbers", "add the words"])
+
+    known, other = (dict(zip(*map(np.ndarray.tolist, views.vector(text)), strict=True)) for text in ("add", "zebra"))
+
+    assert sum(abs(v) for at, v in known.items() if at < BUCKETS) > 0
+    assert sum(abs(v) for at, v in other.items() if at < BUCKETS) == 0
+
+
+def test_no_text_at_all_is_a_vector_too() -> None:
+    views = Views()
+    views.fit(["add the numbers", "add the words"])
+
+    _, values = views.vector("")
+
+    assert np.isfinite(values).all()
