@@ -1,7 +1,7 @@
 """Reads the text of a screen: `ReadRequest` -> `ScreenRead`. Asked by name in a chat, it answers with the text.
 
-All heavy work happens in one thread of its own. The event loop stays free for beats and cancels, and onnxruntime, which
-spreads one image over all cores, is not made to compete with itself.
+All heavy work happens beside the event loop, which stays free for beats and cancels: one image at a time, since the
+engine spreads each over all cores.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class VisionService:
         try:
             picture, readings = await loop.run_in_executor(self._thread, self._read_in_thread, data, given_up)
         finally:
-            given_up.set()  # a thread cannot be cancelled; it looks at this between batches
+            given_up.set()  # a thread cannot be cancelled; it looks at this between lines
         screen = to_screen(picture, readings, self._min_confidence)
         self._images += 1
         self._lines += len(screen.lines)
