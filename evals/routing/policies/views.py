@@ -30,9 +30,8 @@ class Views:
         seen = np.zeros(BUCKETS)
         counted = np.empty((len(prompts), SCALARS), dtype=np.float32)
         for row, prompt in enumerate(prompts):
-            words, _, chars, _ = grams(bounded(prompt), BUCKETS)
-            seen[words] += 1
-            seen[chars] += 1
+            at, _, _ = grams(bounded(prompt), BUCKETS)
+            seen[at] += 1
             counted[row] = _counts(prompt)
         # What only one prompt has says nothing about others.
         rarity = np.log((1 + len(prompts)) / (1 + seen)) + 1
@@ -50,11 +49,12 @@ class Views:
 
     def vector(self, prompt: str) -> tuple[Ints, Floats]:
         """(columns, values) of one prompt. Words and characters have length 1 each."""
-        words, word_tf, chars, char_tf = grams(bounded(prompt), BUCKETS)
+        at, tf, words = grams(bounded(prompt), BUCKETS)
+        weights = tf * self._idf[at]
         counts = np.clip((_counts(prompt) - self._mean) / self._sd, -_FAR, _FAR) * (_COUNTS_WEIGHT / SCALARS**0.5)
-        parts = [_unit(word_tf * self._idf[words]), _unit(char_tf * self._idf[chars]), counts]
-        at = np.concatenate([words, chars, np.arange(BUCKETS, BUCKETS + SCALARS)])
-        return at, np.concatenate(parts).astype(np.float32)
+        parts = [_unit(weights[:words]), _unit(weights[words:]), counts]
+        columns = np.concatenate([at, np.arange(BUCKETS, BUCKETS + SCALARS)])
+        return columns, np.concatenate(parts).astype(np.float32)
 
 
 def _counts(prompt: str) -> Floats:
