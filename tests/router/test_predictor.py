@@ -82,8 +82,8 @@ def test_what_is_more_than_a_computation_is_not_for_the_tool_agent(shipped: Pred
         "Classify the sentiment as positive or negative: 'I loved this film.'",
         "Classify the sentiment of this review as positive or negative: 'I loved every minute of it.'",
         "Classify the sentiment as positive or negative. Answer with one word.\n\nThe acting was superb",
-        "What is the capital of Norway?",
         "Hello, how are you?",
+        "Use the word garden in a sentence.",
     ],
 )
 def test_what_the_tiny_model_was_seen_to_do_is_for_it(shipped: Predictor, question: str) -> None:
@@ -97,6 +97,7 @@ def test_what_the_tiny_model_was_seen_to_do_is_for_it(shipped: Predictor, questi
         "Is the tone of 'we will see you in court' threatening? Explain.",
         "Erkläre mir bitte den Unterschied zwischen Miete und Pacht.",
         "Plan a three-day trip to Lisbon for a family with two small kids, with a budget of 600 euros.",
+        "All bloops are razzies. All razzies are lazzies. Are all bloops lazzies?",
         "Refactor this class so that it no longer depends on the database driver.",
         "Write a haiku whose first letters spell NATS, then explain its metre.",
         "Compare the causes of the French and the Russian revolution.",
