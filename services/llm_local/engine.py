@@ -18,7 +18,7 @@ from services.contracts.errors import ComponentTimeout, ComponentUnavailable, In
 from services.contracts.events import Event, FinishReason
 from services.llm_local.generation import Generation, Parcel
 from services.llm_local.native import Context, Floats, Model
-from services.llm_local.scheduler import Lane, Speeds, chunks, place, prompt_budget
+from services.llm_local.scheduler import Lane, Speeds, chunks, place, prompt_budget, worth_copying
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class Engine:
         self._speeds = Speeds()
         self._uses = 0
         self._failures = 0
-        self._copies = True
+        self._copy_least: int | None = worth_copying(context.sequence_tokens)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._live, name="decode", daemon=True)
         self.stats = Stats()
@@ -193,7 +193,7 @@ class Engine:
         """Give sequences to those that wait, in their order."""
         while self._pending:
             generation = self._pending[0]
-            placement = place(generation.prompt, self._lanes, copies=self._copies)
+            placement = place(generation.prompt, self._lanes, copy_least=self._copy_least)
             if placement is None:
                 return
             self._pending.popleft()
@@ -205,7 +205,7 @@ class Engine:
             if keep < len(lane.tokens) and not self._context.forget(lane.index, keep):
                 # A recurrent model cannot take back a part of what it has read.
                 self._context.forget(lane.index, 0)
-                keep, self._copies = 0, False
+                keep, self._copy_least = 0, None
             lane.tokens = generation.prompt[:keep]
             lane.busy = True
             generation.lane, generation.computed, generation.cached = lane.index, keep, keep

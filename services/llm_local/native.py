@@ -16,9 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Read once, when llama.cpp is loaded: its threads sleep while they wait for each other. Spinning, they would
-# be a little faster on idle cores, and 25 times slower as soon as another process wants one of the cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Read once, when llama.cpp is loaded. Its threads wait for each other hundreds of times in a step, mostly for
+# microseconds: they spin that long (waking a sleeper costs more), and then sleep (somebody else has the core).
+# docs/engine.md has the figures. Whoever has set a policy gets it.
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "3000"
 
 import llama_cpp as llama
 import numpy as np
@@ -199,6 +201,8 @@ class Context:
         self.batch_tokens = batch_tokens
         self.sequence_tokens = int(llama.llama_n_ctx_seq(handle))
         self._memory = llama.llama_get_memory(handle)
+        self._get_logits = quick("llama_get_logits")
+        self._seen: tuple[tuple[int, int], Floats] | None = None
         self._tokens = np.zeros(batch_tokens, np.int32)
         self._positions = np.zeros(batch_tokens, np.int32)
         self._owners = np.zeros(batch_tokens, np.int32)
@@ -274,8 +278,11 @@ class Context:
             raise InternalError(f"llama.cpp could not compute a step (code {code})")
 
     def _logits(self, rows: int) -> Floats:
-        found = quick("llama_get_logits")(self.handle)
-        return np.ctypeslib.as_array(found, (rows, self.model.vocab_size))
+        found = self._get_logits(self.handle)
+        place = (ctypes.addressof(found.contents), rows)
+        if self._seen is None or self._seen[0] != place:  # llama.cpp rarely moves it, and making a view takes its time
+            self._seen = place, np.ctypeslib.as_array(found, (rows, self.model.vocab_size))
+        return self._seen[1]
 
     def forget(self, sequence: int, start: int) -> bool:
         """Drop a sequence's cells from position `start` on. False if the model's memory cannot be cut there."""

@@ -16,7 +16,8 @@ _LEAST_PROMPT_TOKENS = 8
 _STALL_FACTOR = 1.8  # prompt work between two tokens of others, in units of a step without prompt work
 _CROWD = 2  # so many waiting for each one that writes
 WHOLE_TOKENS = 48  # a prompt of so many new tokens is read in one piece
-COPY_TOKENS = 48  # a shared prefix shorter than this is computed again rather than copied
+_LEAST_COPY_TOKENS = 8
+_CELLS_A_TOKEN = 256  # copying so many cells takes less than computing one token
 
 
 @dataclass
@@ -59,7 +60,12 @@ def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     return low
 
 
-def place(prompt: Sequence[int], sequences: Sequence[Lane], *, copies: bool) -> Placement | None:
+def worth_copying(sequence_tokens: int) -> int:
+    """A shared prefix shorter than this is computed again: llama.cpp copies all cells of a sequence, used or not."""
+    return max(_LEAST_COPY_TOKENS, sequence_tokens // _CELLS_A_TOKEN)
+
+
+def place(prompt: Sequence[int], sequences: Sequence[Lane], *, copy_least: int | None) -> Placement | None:
     """The sequence for a prompt: the free one that shares the longest prefix, else the least recently used.
 
     A longer prefix held elsewhere is copied. Its owner keeps it, so a system prompt shared by many stays shared. The
@@ -68,7 +74,7 @@ def place(prompt: Sequence[int], sequences: Sequence[Lane], *, copies: bool) -> 
     Args:
         prompt: the tokens.
         sequences: all of them.
-        copies: whether sequences may be copied.
+        copy_least: a shared prefix of so many tokens is worth copying; None: sequences cannot be copied.
 
     Returns:
         None if no sequence is free.
@@ -83,10 +89,10 @@ def place(prompt: Sequence[int], sequences: Sequence[Lane], *, copies: bool) -> 
     donor = max(sequences, key=lambda s: (shared[s.index], -s.index))
     keep = shared[own.index]
     loses_more = len(own.tokens) - keep > keep
-    if copies and keep >= COPY_TOKENS and loses_more and len(free) > 1:
+    if copy_least is not None and keep >= copy_least and loses_more and len(free) > 1:
         victim = min((s for s in free if s is not own), key=_age)
         return Placement(victim.index, keep, own.index)
-    if copies and shared[donor.index] - keep >= COPY_TOKENS:
+    if copy_least is not None and shared[donor.index] - keep >= copy_least:
         victim = min(free, key=_age)
         return Placement(victim.index, shared[donor.index], donor.index)
     if keep == 0:

@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.llm_local.scheduler import (
-    COPY_TOKENS,
     MAX_CHUNK_TOKENS,
     WHOLE_TOKENS,
     Lane,
@@ -13,8 +12,10 @@ from services.llm_local.scheduler import (
     common_prefix,
     place,
     prompt_budget,
+    worth_copying,
 )
 
+COPY_LEAST = worth_copying(2048)
 tokens = st.lists(st.integers(0, 2), max_size=40)
 
 
@@ -26,29 +27,41 @@ def test_common_prefix_is_the_longest(left: list[int], right: list[int]) -> None
 
 
 def test_last_prompt_token_is_always_computed() -> None:
-    placement = place([1, 2, 3], [Lane(0, [1, 2, 3, 4])], copies=True)
+    placement = place([1, 2, 3], [Lane(0, [1, 2, 3, 4])], copy_least=COPY_LEAST)
     assert placement is not None
     assert placement.keep == 2
 
 
 def test_newcomer_continues_the_sequence_that_holds_its_beginning() -> None:
     lanes = [Lane(0, [9, 9, 9]), Lane(1, list(range(20))), Lane(2)]
-    placement = place([*range(20), 77], lanes, copies=True)
+    placement = place([*range(20), 77], lanes, copy_least=COPY_LEAST)
     assert placement is not None
     assert (placement.sequence, placement.keep, placement.copy_from) == (1, 20, None)
 
 
 def test_prefix_held_by_a_busy_sequence_is_copied() -> None:
-    shared = list(range(COPY_TOKENS + 10))
+    shared = list(range(COPY_LEAST + 10))
     lanes = [Lane(0, [*shared, 500], busy=True), Lane(1)]
-    placement = place([*shared, 600], lanes, copies=True)
+    placement = place([*shared, 600], lanes, copy_least=COPY_LEAST)
     assert placement is not None
     assert (placement.sequence, placement.keep, placement.copy_from) == (1, len(shared), 0)
 
 
 def test_short_prefix_is_not_worth_a_copy() -> None:
     lanes = [Lane(0, [1, 2, 3, 4], busy=True), Lane(1)]
-    placement = place([1, 2, 3, 5], lanes, copies=True)
+    placement = place([1, 2, 3, 5], lanes, copy_least=COPY_LEAST)
+    assert placement is not None
+    assert (placement.sequence, placement.keep, placement.copy_from) == (1, 0, None)
+
+
+def test_copying_a_larger_sequence_must_save_more() -> None:
+    assert worth_copying(64) == 8 == worth_copying(2048)
+    assert worth_copying(32_768) == 128
+
+
+def test_sequences_that_cannot_be_copied_are_not() -> None:
+    lanes = [Lane(0, list(range(500)), busy=True), Lane(1)]
+    placement = place([*range(400), 7], lanes, copy_least=None)
     assert placement is not None
     assert (placement.sequence, placement.keep, placement.copy_from) == (1, 0, None)
 
@@ -56,24 +69,24 @@ def test_short_prefix_is_not_worth_a_copy() -> None:
 def test_long_conversation_keeps_its_cells_when_only_its_beginning_is_shared() -> None:
     shared = list(range(100))
     lanes = [Lane(0, [*shared, *range(1000, 1500)], used_at=5), Lane(1, [7], used_at=9), Lane(2, [8], used_at=2)]
-    placement = place([*shared, 42], lanes, copies=True)
+    placement = place([*shared, 42], lanes, copy_least=COPY_LEAST)
     assert placement is not None
     assert (placement.sequence, placement.keep, placement.copy_from) == (2, 100, 0)
 
 
 def test_nothing_shared_takes_an_empty_sequence_then_the_least_recently_used() -> None:
     lanes = [Lane(0, [1], used_at=1), Lane(1), Lane(2, [2], used_at=3)]
-    first = place([9, 9], lanes, copies=True)
+    first = place([9, 9], lanes, copy_least=COPY_LEAST)
     assert first is not None
     assert first.sequence == 1
     lanes[1].busy = True
-    second = place([9, 9], lanes, copies=True)
+    second = place([9, 9], lanes, copy_least=COPY_LEAST)
     assert second is not None
     assert second.sequence == 0
 
 
 def test_no_free_sequence_means_waiting() -> None:
-    assert place([1], [Lane(0, busy=True)], copies=True) is None
+    assert place([1], [Lane(0, busy=True)], copy_least=COPY_LEAST) is None
 
 
 def test_prompt_work_gets_the_whole_batch_when_nobody_writes() -> None:
