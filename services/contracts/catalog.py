@@ -102,6 +102,9 @@ class LlmLocal(ComponentBase):
     context_tokens: int = Field(2048, ge=64, le=1_048_576, description="context of one slot, in tokens")
     batch_tokens: int = Field(512, ge=32, le=16_384, description="most tokens computed in one step")
     threads: int | None = Field(None, ge=1, le=512, description="default: the physical cores")
+    system: str | None = Field(
+        None, min_length=1, max_length=8000, description="system prompt of requests that bring none of their own"
+    )
     tier: Literal["tiny", "small", "medium", "large"] = Field(
         "tiny", description="which learned profile predicts its quality until feedback knows better"
     )

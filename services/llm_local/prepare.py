@@ -24,10 +24,12 @@ _MARK = "\ufdd0"  # a code point that Unicode promises never to use
 class Preparer:
     """Turns requests into generations. Safe to use from several threads."""
 
-    def __init__(self, model: Model, template: ChatTemplate, context_tokens: int) -> None:
+    def __init__(self, model: Model, template: ChatTemplate, context_tokens: int, system: str | None = None) -> None:
+        """Args: `system` is the system prompt of requests that bring none."""
         self._model = model
         self._template = template
         self._context_tokens = context_tokens
+        self._system = None if system is None else Message("system", system)
         self._breaker: tuple[re.Pattern[str], str] | None = breaker(model.special, _MARK) if model.special else None
 
     def generation(self, request: ChatRequest, deadline_s: float) -> Generation:
@@ -46,7 +48,10 @@ class Preparer:
         schemas = Schemas()
         tools = plan(request, self._template.source, schemas)
         grammar = self._grammar(request, tools, schemas)
-        prompt = self.prompt(request.messages, tools)
+        messages = request.messages
+        if self._system is not None and not any(message.role == "system" for message in messages):
+            messages = (self._system, *messages)
+        prompt = self.prompt(messages, tools)
         written = self._model.tokenize(self._soften(request.written), special=False) if request.written else []
         room = self._context_tokens - len(prompt) - len(written)
         if room < 1:

@@ -100,7 +100,7 @@ class LocalModel:
             bos = model.spellings[model.bos].decode("utf-8", "replace") if model.bos >= 0 else ""
             eos = model.spellings[model.eos].decode("utf-8", "replace") if model.eos >= 0 else ""
             template = ChatTemplate(model.template, bos=bos, eos=eos)
-            self._preparer = Preparer(model, template, self._context_tokens)
+            self._preparer = Preparer(model, template, self._context_tokens, spec.system)
             self._engine = Engine(model, context, slots=spec.slots, batch_tokens=spec.batch_tokens)
             self._capabilities = ("chat", "tools", "json", "logprobs", "resume")
         log.info("model_loaded", file=path.name, architecture=header.architecture, threads=threads, slots=spec.slots)

@@ -114,6 +114,19 @@ async def test_an_answer_begun_elsewhere_goes_on_as_if_it_had_been_written_here(
         assert rest_end.usage == msgspec.structs.replace(end.usage, cached_tokens=rest_end.usage.cached_tokens)
 
 
+async def test_the_components_system_prompt_is_for_requests_without_one() -> None:
+    async with serving(MemoryBus(), service(system="Answer with one word."), slots=SLOTS) as terse:
+        counts = []
+        for messages in (
+            (Message("user", "Hi"),),
+            (Message("system", "Answer with one word."), Message("user", "Hi")),
+            (Message("system", "You are a parrot."), Message("user", "Hi")),
+        ):
+            _, end = await terse.text(ChatRequest(messages, sampling=Sampling(temperature=0.0, max_tokens=1)))
+            counts.append(end.usage.input_tokens)
+    assert counts[0] == counts[1] != counts[2]
+
+
 async def test_a_begun_answer_in_a_form_keeps_the_form(direct: Direct) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 20}}, "required": ["city"]}
     request = msgspec.structs.replace(
