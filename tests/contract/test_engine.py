@@ -120,7 +120,7 @@ async def test_the_components_system_prompt_is_for_requests_without_one() -> Non
         for messages in (
             (Message("user", "Hi"),),
             (Message("system", "Answer with one word."), Message("user", "Hi")),
-            (Message("system", "You are a parrot."), Message("user", "Hi")),
+            (Message("system", "You are a parrot and you repeat every word that you hear."), Message("user", "Hi")),
         ):
             _, end = await terse.text(ChatRequest(messages, sampling=Sampling(temperature=0.0, max_tokens=1)))
             counts.append(end.usage.input_tokens)
