@@ -35,7 +35,16 @@ def run(path: Path, logs: int, decisions: int, seed: int) -> int:
 
 def _table(trials: list[Trial], logs: int) -> Table:
     table = Table(title=f"{logs} logs of a router that explores, against the whole table")
-    for heading in ("policy", "figure", "truth", "bias", "RMS error", "of the model alone", "intervals with the truth"):
+    for heading in (
+        "policy",
+        "figure",
+        "truth",
+        "bias",
+        "RMS error",
+        "of the model alone",
+        "intervals right",
+        "for the table",
+    ):
         table.add_column(heading, justify="left" if heading in {"policy", "figure"} else "right")
     for t in trials:
         table.add_row(
@@ -46,5 +55,6 @@ def _table(trials: list[Trial], logs: int) -> Table:
             f"{t.rmse:.4f}",
             f"{t.naive_rmse:.4f}",
             f"{t.covered:.0%}",
+            f"{t.covered_table:.0%}",
         )
     return table

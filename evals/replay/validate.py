@@ -1,7 +1,8 @@
 """Is the off-policy estimate right? Asked where the truth is known: logs are drawn from a full-information table.
 
 A router that explores is let loose on prompts drawn from the table; its log holds only what it chose. From that the
-value of other policies is estimated, and compared with the truth that the whole table tells.
+value of other policies is estimated, and compared with what the table tells: of these very prompts, which is what a
+replay is asked for, and of the whole table they were drawn from, as if later traffic were to be like this.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ class Trial:
     """One policy, one figure, over many logs.
 
     Attributes:
-        truth: of the whole table. bias, rmse: of the estimates. covered: part of the intervals that hold the truth.
+        truth: of the whole table.
+        bias, rmse: of the estimates, against the truth of each log's own prompts.
         naive_rmse: of the model alone, without correction: what the correction is for.
+        covered: part of the intervals that hold the truth of their own log.
+        covered_table: part of the intervals that hold that of the table.
     """
 
     policy: str
@@ -37,6 +41,18 @@ class Trial:
     rmse: float
     naive_rmse: float
     covered: float
+    covered_table: float
+
+
+@dataclass(frozen=True)
+class _Once:
+    """One estimate of one log, with the truth of that log and what the model alone says."""
+
+    mean: float
+    low: float
+    high: float
+    truth: float
+    naive: float
 
 
 def validate(matrix: Matrix, logs: int = 100, decisions: int = 1000, seed: int = 0, tell: Tell = silent) -> list[Trial]:
@@ -50,7 +66,7 @@ def validate(matrix: Matrix, logs: int = 100, decisions: int = 1000, seed: int =
     logging = at["middle"]
     chances = np.full(rest.quality.shape, _EXPLORE / len(rest.models))
     chances[np.arange(len(rest)), logging] += 1 - _EXPLORE
-    found: dict[tuple[str, str], list[tuple[float, float, float, float]]] = {}
+    found: dict[tuple[str, str], list[_Once]] = {}
     rng = np.random.default_rng(seed)
     for _ in range(logs):
         tell("logs")
@@ -69,15 +85,14 @@ def validate(matrix: Matrix, logs: int = 100, decisions: int = 1000, seed: int =
     ]
 
 
-def _once(
-    values: Floats, hints: Floats, taken: Ints, wanted: Ints, chances: Floats, within_0_1: bool
-) -> tuple[float, float, float, float]:
+def _once(values: Floats, hints: Floats, taken: Ints, wanted: Ints, chances: Floats, within_0_1: bool) -> _Once:
     rows = np.arange(len(taken))
     reward = values[rows, taken]
     modelled = outcome_model(reward, taken, hints)
     could = chances[rows, wanted] > 0
     estimate = doubly_robust(reward, taken, chances[rows, taken], wanted, modelled, could, within_0_1=within_0_1)
-    return estimate.mean, estimate.low, estimate.high, float(modelled[rows, wanted].mean())
+    truth, naive = float(values[rows, wanted].mean()), float(modelled[rows, wanted].mean())
+    return _Once(estimate.mean, estimate.low, estimate.high, truth, naive)
 
 
 def _truth(matrix: Matrix, wanted: Ints, figure: str) -> float:
@@ -85,14 +100,15 @@ def _truth(matrix: Matrix, wanted: Ints, figure: str) -> float:
     return float(values[np.arange(len(matrix)), wanted].mean())
 
 
-def _judged(policy: str, figure: str, truth: float, estimates: Sequence[tuple[float, float, float, float]]) -> Trial:
-    mean, low, high, naive = np.array(estimates).T
+def _judged(policy: str, figure: str, truth: float, estimates: Sequence[_Once]) -> Trial:
+    mean, low, high, own, naive = np.array([(e.mean, e.low, e.high, e.truth, e.naive) for e in estimates]).T
     return Trial(
         policy=policy,
         figure=figure,
         truth=truth,
-        bias=float(mean.mean() - truth),
-        rmse=float(np.sqrt(((mean - truth) ** 2).mean())),
-        naive_rmse=float(np.sqrt(((naive - truth) ** 2).mean())),
-        covered=float(((low <= truth) & (truth <= high)).mean()),
+        bias=float((mean - own).mean()),
+        rmse=float(np.sqrt(((mean - own) ** 2).mean())),
+        naive_rmse=float(np.sqrt(((naive - own) ** 2).mean())),
+        covered=float(((low <= own) & (own <= high)).mean()),
+        covered_table=float(((low <= truth) & (truth <= high)).mean()),
     )
