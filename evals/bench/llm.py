@@ -54,7 +54,7 @@ _LEAST_ANSWERS = 3
 _PROBED_AT_ONCE = 32
 _MOST_PROBED = 1024
 _PAUSE_S = 0.5
-_EXIT_MISSED, _EXIT_FAILED = 1, 2
+_EXIT_MISSED, _EXIT_FAILED, _EXIT_STOPPED = 1, 2, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +81,25 @@ def answers(streams: int) -> int:
 
 @dataclass
 class Bench:
-    """A run. Its systems are up while it measures; those that are not asked wait without work."""
+    """A run. Its systems are up while it measures; those that are not asked wait without work.
+
+    Attributes:
+        samples: what has been measured so far, and what was measured before.
+    """
 
     plan: Plan
     setup: Setup
     key: str
     live: Live
     folder: Path
+    samples: list[Sample]
     told: str = ""
 
-    def run(self) -> list[Sample]:
+    def run(self) -> None:
         """Start everything, warm it up, measure, stop everything."""
         plan = self.plan
         last = plan.first_round + plan.rounds - 1
         numbers = self._long_enough(plan.prompts * last)
-        samples: list[Sample] = []
         with ExitStack() as stack:
             servers = self._start(stack)
             for server in servers:
@@ -111,19 +115,18 @@ class Bench:
                         self._tell(f"{told}: the raw loop")
                         values = self._raw(part, streams)
                         values.pop("lengths")
-                        samples.append(Sample(number, RAW, load_name(streams), values, {}, machine.load_average()))
+                        self.samples.append(Sample(number, RAW, load_name(streams), values, {}, machine.load_average()))
                     for server in servers:
                         self._tell(f"{told}: {server.name}")
-                        samples.append(self._sample(server, part, streams, number))
+                        self.samples.append(self._sample(server, part, streams, number))
                 if plan.scenarios:
                     self._tell(f"round {number} of {last}: second turn, long prompt, one word")
-                    samples += [
+                    self.samples += [
                         sample
                         for server in servers
                         if server.name == TURNOUT
                         for sample in self._scenes(server, number)
                     ]
-        return samples
 
     def _start(self, stack: ExitStack) -> list[System]:
         names, servers = self.plan.systems, []
@@ -341,13 +344,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # No refreshing thread: children are forked with a `preexec_fn`, which must not meet one.
         live = Live(console=console, auto_refresh=False, transient=True)
         began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        samples = list(before)
+        stopped_early = False
         with _folder(given.keep_logs) as folder, live:
-            samples = before + Bench(plan, setup, f"sk-{secrets.token_hex(24)}", live, folder).run()
+            try:
+                Bench(plan, setup, f"sk-{secrets.token_hex(24)}", live, folder, samples).run()
+            except KeyboardInterrupt:
+                if len(samples) == len(before):
+                    raise
+                stopped_early = True  # what has been measured is worth showing
     except BenchError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return _EXIT_FAILED
     except KeyboardInterrupt:
-        return 130
+        return _EXIT_STOPPED
     versions = {
         "llama-cpp-python": version("llama-cpp-python"),
         "xllamacpp": rival.XLLAMACPP.versions["xllamacpp"],
@@ -364,6 +374,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
     show(report, console)
+    if stopped_early:
+        return _EXIT_STOPPED
     missed = [target for target in report.targets if not target.met]
     complete = len(report.targets) == TARGETS
     return _EXIT_MISSED if given.check and (missed or not complete) else 0
