@@ -27,6 +27,7 @@ from services.contracts.catalog import AUTO, Snapshot
 from services.contracts.decision import Decision, Routed
 from services.contracts.errors import Cancelled, InternalError, InvalidRequest, Overloaded, TurnoutError
 from services.contracts.messages import Task, decode_task, encode
+from services.worker import tracing
 from services.worker.announcer import Announcer
 from services.worker.runtime import descends
 
@@ -125,7 +126,15 @@ class RouterService:
                 running.cancel()
 
     async def _route(self, task: Task, reply: str) -> None:
-        journey = self._begin(task, reply)
+        with tracing.task_span("route", task) as (span, traced):
+            journey = self._begin(traced, reply)
+            await self._travel(journey)
+            if journey.error is not None:
+                tracing.note_error(span, journey.error)
+            elif journey.running is not None:
+                span.set_attribute("turnout.component", journey.running.answering.component)
+
+    async def _travel(self, journey: Journey) -> None:
         try:
             if len(self._running) > self._snapshot.catalog.router.slots:
                 raise Overloaded("the router is full", retry_after_s=1.0)
@@ -135,8 +144,9 @@ class RouterService:
         except TurnoutError as error:
             journey.error = error
         except Exception:  # the boundary: one bad task must not take the router down
-            log.exception("routing_failed", request=task.root)
-            journey.error = InternalError(f"routing failed; the router's log has the details under request {task.root}")
+            root = journey.task.root
+            log.exception("routing_failed", request=root)
+            journey.error = InternalError(f"routing failed; the router's log has the details under request {root}")
         await self._tell(journey)
 
     async def _tell(self, journey: Journey) -> None:

@@ -27,6 +27,7 @@ from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange, Header
 from services.gateway.gone import ClientGone
 from services.gateway.state import key_digest
+from services.gateway.trace import trace
 
 log = structlog.get_logger()
 
@@ -172,7 +173,7 @@ def admit(app: ASGIApp, edge: Edge) -> ASGIApp:
     return run
 
 
-ORDER: tuple[Middleware, ...] = (identify, measure, render_errors, limit_headers, authorize, admit)
+ORDER: tuple[Middleware, ...] = (identify, measure, render_errors, limit_headers, authorize, admit, trace)
 
 
 def _from_here(scope: Scope) -> bool:

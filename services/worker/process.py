@@ -17,6 +17,7 @@ from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.catalog import Component, Snapshot
 from services.contracts.errors import ComponentUnavailable, ConfigError, TurnoutError
+from services.worker import tracing
 from services.worker.identity import Identity
 from services.worker.logs import configure
 from services.worker.orders import Orders
@@ -36,7 +37,8 @@ def run(name: str, body: Callable[[Identity, NatsBus, asyncio.Event], Awaitable[
     identity = Identity.from_environment()
     configure(identity.instance or name)
     try:
-        uvloop.run(_until_stopped(name, identity, body))
+        with tracing.exporting(identity.instance or name):
+            uvloop.run(_until_stopped(name, identity, body))
     except TurnoutError as error:
         log.error("cannot_start", reason=error.message)  # noqa: TRY400 - the message is for an operator
         sys.exit(EXIT_CONFIG if isinstance(error, ConfigError) else 1)

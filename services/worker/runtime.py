@@ -14,6 +14,7 @@ from contextlib import aclosing
 
 import msgspec
 import structlog
+from opentelemetry.trace import Span
 
 from services.bus.port import Bus, Incoming, Subscription
 from services.contracts import subjects
@@ -29,6 +30,7 @@ from services.contracts.errors import (
 from services.contracts.events import Ack, Finished, Started, Usage
 from services.contracts.messages import Task, decode_task, encode
 from services.contracts.price import Price
+from services.worker import tracing
 from services.worker.announcer import Announcer
 from services.worker.answer import Answer
 from services.worker.service import Job, Service
@@ -183,7 +185,7 @@ class Worker:
             refusal = InvalidRequest("the task is not readable").to_info()
             await self._bus.publish(message.reply, encode(Ack(refusal)))
             return
-        self._jobs[task.id] = job = asyncio.create_task(self._work(task, message.reply))
+        self._jobs[task.id] = job = asyncio.create_task(self._traced(task, message.reply))
         job.add_done_callback(lambda _: self._jobs.pop(task.id, None))
 
     async def _on_cancel(self, message: Incoming) -> None:
@@ -195,7 +197,11 @@ class Worker:
             if descends(task_id, cancelled):
                 job.cancel()
 
-    async def _work(self, task: Task, router_reply: str) -> None:
+    async def _traced(self, task: Task, router_reply: str) -> None:
+        with tracing.task_span(f"do {self._component}", task) as (span, traced):
+            await self._work(traced, router_reply, span)
+
+    async def _work(self, task: Task, router_reply: str, span: Span) -> None:
         job = Job(task)
         what = self._service.describe()
         price = self._price or what.price
@@ -222,6 +228,7 @@ class Worker:
         if error is not None:
             job.spent = _settled(job.spent, price)
             await answer.fail(error, job.spent)
+            tracing.note_error(span, error)
         self._count(job, error, answer)
         self._announcer.poke()
 
