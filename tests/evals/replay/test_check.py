@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from evals.cli import app
-from evals.replay.estimate import doubly_robust
+from evals.replay.estimate import Estimate, doubly_robust
 from tests.evals.routing.support import table
 
 
@@ -22,9 +23,9 @@ def test_the_check_passes_on_a_known_world(tmp_path: Path) -> None:
 
 
 def test_intervals_that_are_too_narrow_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def sure(*args: object, **kwargs: object) -> object:
-        found = doubly_robust(*args, **kwargs)  # type: ignore[arg-type] - passed on as they came
-        return type(found)(found.mean, found.mean, found.mean, found.effective, found.direct, found.modelled)
+    def sure(*args: Any, **kwargs: Any) -> Estimate:
+        found = doubly_robust(*args, **kwargs)
+        return Estimate(found.mean, found.mean, found.mean, found.effective, found.direct, found.modelled)
 
     monkeypatch.setattr("evals.replay.validate.doubly_robust", sure)
 
