@@ -29,7 +29,7 @@ from services.gateway.gone import while_connected
 
 _ORDER_TIMEOUT_S = 7200.0
 _REPORT_TIMEOUT_S = 5.0
-_MAX_COUNT = 256
+MAX_COUNT = 256
 _MAX_NAME_CHARS = 255
 _ETAG = re.compile(rb'"?(\d{1,18})"?')
 _STREAM: tuple[Header, ...] = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"))
@@ -76,8 +76,8 @@ async def scale(edge: Edge, exchange: Exchange) -> None:
     component, count = body.get("component"), body.get("count")
     if body.keys() != {"component", "count"} or not isinstance(component, str):
         raise InvalidRequest('send {"component": NAME, "count": NUMBER}', param="component")
-    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MAX_COUNT:
-        raise InvalidRequest(f"count must be a whole number from 0 to {_MAX_COUNT}", param="count")
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_COUNT:
+        raise InvalidRequest(f"count must be a whole number from 0 to {MAX_COUNT}", param="count")
     await _carry_out(edge, exchange, ScaleTo(component, count))
 
 

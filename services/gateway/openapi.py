@@ -25,6 +25,8 @@ from services.contracts.errors import (
     BudgetExceeded,
     ComponentTimeout,
     ComponentUnavailable,
+    ConfigError,
+    Conflict,
     ContextLengthExceeded,
     InternalError,
     InvalidRequest,
@@ -38,6 +40,7 @@ from services.contracts.errors import (
     Unsupported,
     UpstreamError,
 )
+from services.gateway.admin import MAX_COUNT
 from services.gateway.answers import ChatOut, ChunkOut
 from services.gateway.body import RequestTimeout
 from services.gateway.documents import MAX_SOURCE_CHARS, DocumentsOut, PassagesOut
@@ -68,6 +71,7 @@ _ROUTED: tuple[Failure, ...] = (
     NoCapableComponent,
     ComponentTimeout,
 )
+_ORDERED: tuple[Failure, ...] = (*_SENT, NotFound, Conflict, ConfigError)
 _PLAIN: dict[type, Json] = {str: {"type": "string"}, dict: {"type": "object"}}
 _FILES = ("text/plain", "text/markdown", "text/html", "application/pdf")
 _SOURCE: Json = {
@@ -77,6 +81,33 @@ _SOURCE: Json = {
     "description": "The document's name in the index. Ingesting it again replaces it. No control characters.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_SOURCE_CHARS},
 }
+_ID: Json = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+_REVISION: Json = {
+    "name": "if-match",
+    "in": "header",
+    "description": "Only if this revision is still in force.",
+    "schema": {"type": "string", "pattern": '^"?[0-9]{1,18}"?$'},
+}
+_FOLLOW: Json = {
+    "name": "follow",
+    "in": "query",
+    "description": "Go on, as server-sent events, with what happens from now on.",
+    "schema": {"enum": ["1"]},
+}
+_ROLLBACK: Json = {
+    "type": "object",
+    "properties": {"revision": {"type": ["integer", "null"], "minimum": 1, "description": "null: the one before"}},
+    "additionalProperties": False,
+}
+_SCALE: Json = {
+    "type": "object",
+    "properties": {
+        "component": {"type": "string"},
+        "count": {"type": "integer", "minimum": 0, "maximum": MAX_COUNT},
+    },
+    "required": ["component", "count"],
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True)
@@ -84,9 +115,10 @@ class Operation:
     """One method of one path.
 
     Attributes:
-        body: of the request, as JSON.
         answer: of a good response, as JSON; `str`: plain text.
+        body: of the request: as JSON, or what stands for each of its media types.
         fails: with which errors, besides those that any request may meet.
+        parameters: of the path, the query and the headers.
         keyless: no key is asked for.
     """
 
@@ -94,27 +126,51 @@ class Operation:
     path: str
     summary: str
     answer: type
-    body: type[BaseModel] | None = None
+    body: type[BaseModel] | Json | None = None
     fails: tuple[Failure, ...] = ()
+    parameters: tuple[Json, ...] = ()
     keyless: bool = False
 
 
 CHAT = Operation("post", "/v1/chat/completions", "Answer a conversation.", ChatOut, ChatBody, _ROUTED)
-DOCUMENTS = Operation("post", "/v1/documents", "Put a document into the index.", DocumentsOut, None, _ROUTED)
 READY = Operation("get", "/health/ready", "Whether everything that should serve does.", Health, keyless=True)
 OPERATIONS = (
     CHAT,
     Operation("post", "/v1/embeddings", "Turn texts into vectors.", EmbeddingsOut, EmbedBody, _ROUTED),
-    DOCUMENTS,
+    Operation(
+        "post",
+        "/v1/documents",
+        "Put a document into the index.",
+        DocumentsOut,
+        {kind: {} for kind in _FILES},
+        _ROUTED,
+        (_SOURCE,),
+    ),
     Operation("post", "/v1/search", "Find passages that bear on a query.", PassagesOut, SearchBody, _ROUTED),
     Operation("get", "/v1/models", "The router, and every component.", ModelsOut),
-    Operation("get", "/v1/models/{id}", "One of them.", ModelOut, fails=(ModelNotFound,)),
-    Operation("get", "/v1/decisions/{id}", "How a request was decided and what it took.", Decision, fails=(NotFound,)),
+    Operation("get", "/v1/models/{id}", "One of them.", ModelOut, None, (ModelNotFound,), (_ID,)),
+    Operation("get", "/v1/decisions/{id}", "How a request was decided.", Decision, None, (NotFound,), (_ID,)),
     Operation("get", "/v1/status", "Everything that runs, for `turnout status`.", StatusOut),
     Operation("get", "/health/live", "This process answers.", Health, keyless=True),
     READY,
     Operation("get", "/metrics", "Counts and times, for Prometheus.", str),
     Operation("get", "/openapi.json", "This description.", dict),
+    Operation("get", "/admin/catalog", "The configuration in force. `ETag` is its revision.", dict),
+    Operation(
+        "put",
+        "/admin/catalog",
+        "Make the body the configuration in force; answered when it is, or when it is refused.",
+        dict,
+        {_JSON: {}, "application/yaml": {}},
+        _ORDERED,
+        (_REVISION,),
+    ),
+    Operation("get", "/admin/history", "The revisions that are kept, newest first.", dict),
+    Operation(
+        "post", "/admin/rollback", "Go back to an earlier revision.", dict, {_JSON: {"schema": _ROLLBACK}}, _ORDERED
+    ),
+    Operation("post", "/admin/scale", "Run so many instances.", dict, {_JSON: {"schema": _SCALE}}, _ORDERED),
+    Operation("get", "/admin/events", "What has happened.", dict, None, (NotFound, ComponentTimeout), (_FOLLOW,)),
 )
 
 
@@ -159,13 +215,12 @@ def _operation(operation: Operation) -> Json:
         "security": [] if operation.keyless else [{"key": []}, {}],
         "responses": {"200": _good(operation)} | _failures(operation),
     }
-    if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {_JSON: {"schema": _ref(operation.body)}}}
-    if operation is DOCUMENTS:
-        described["parameters"] = [_SOURCE]
-        described["requestBody"] = {"required": True, "content": {kind: {} for kind in _FILES}}
-    if "{id}" in operation.path:
-        described["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    body = operation.body
+    if body is not None:
+        content = body if isinstance(body, dict) else {_JSON: {"schema": _ref(body)}}
+        described["requestBody"] = {"required": True, "content": content}
+    if operation.parameters:
+        described["parameters"] = list(operation.parameters)
     if operation is READY:
         described["responses"]["503"]["content"][_JSON]["schema"] = {"anyOf": [_ref(NotReady), _ref(ErrorBody)]}
     return described
@@ -175,7 +230,7 @@ def _good(operation: Operation) -> Json:
     content: Json = {_TEXT if operation.answer is str else _JSON: {"schema": _ref(operation.answer)}}
     if operation is CHAT:
         content[_STREAM] = {"schema": _stream_event()}
-    names = ["x-request-id"] + [name for name in _HEADERS if operation.fails[:2] == _SENT and "turnout" in name]
+    names = ["x-request-id"] + [name for name in _HEADERS if operation.fails == _ROUTED and "turnout" in name]
     return {"description": "Done.", "content": content, "headers": _headers(names)}
 
 
@@ -210,7 +265,7 @@ def _failures(operation: Operation) -> Json:
 def _schemas() -> Json:
     """Every schema by its name: those of requests as pydantic tells them, those of answers as msgspec does."""
     answers = [operation.answer for operation in OPERATIONS if operation.answer not in _PLAIN]
-    bodies = [operation.body for operation in OPERATIONS if operation.body is not None]
+    bodies = [operation.body for operation in OPERATIONS if isinstance(operation.body, type)]
     models: list[type[BaseModel]] = [*bodies, TextPartIn, ImagePartIn]
     _, of_requests = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
     _, of_answers = msgspec.json.schema_components(

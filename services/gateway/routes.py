@@ -17,14 +17,14 @@ Handler = Callable[[Edge, Exchange], Awaitable[None]]
 def routes(edge: Edge) -> list[Route]:
     """Every path, the busiest first."""
 
-    def get(path: str, handler: Handler) -> Route:
-        return Route(path, Endpoint(edge, path, handler), methods=["GET"])
+    def route(path: str, **handlers: Handler) -> Route:
+        return Route(path, Endpoint(edge, path, handlers), methods=list(handlers))
 
-    def put(path: str, handler: Handler) -> Route:
-        return Route(path, Endpoint(edge, path, handler), methods=["PUT"])
+    def get(path: str, handler: Handler) -> Route:
+        return route(path, GET=handler)
 
     def post(path: str, handler: Handler) -> Route:
-        return Route(path, Endpoint(edge, path, handler), methods=["POST"])
+        return route(path, POST=handler)
 
     return [
         post("/v1/chat/completions", chat.chat),
@@ -39,8 +39,7 @@ def routes(edge: Edge) -> list[Route]:
         get("/health/ready", health.ready),
         get("/metrics", records.metrics),
         get("/openapi.json", openapi.openapi),
-        get("/admin/catalog", admin.catalog),
-        put("/admin/catalog", admin.apply),
+        route("/admin/catalog", GET=admin.catalog, PUT=admin.apply),
         get("/admin/history", admin.history),
         post("/admin/rollback", admin.rollback),
         post("/admin/scale", admin.scale),
@@ -49,15 +48,15 @@ def routes(edge: Edge) -> list[Route]:
 
 
 class Endpoint:
-    """A handler as an ASGI application: no dependency injection between the socket and it."""
+    """The handlers of a path as an ASGI application: no dependency injection between the socket and them."""
 
-    def __init__(self, edge: Edge, path: str, handler: Handler) -> None:
+    def __init__(self, edge: Edge, path: str, handlers: dict[str, Handler]) -> None:
         self._edge = edge
         self._path = path
-        self._handler = handler
+        self._handlers = {"HEAD": handlers["GET"], **handlers} if "GET" in handlers else handlers
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         """Serve one request."""
         exchange = Exchange.of(scope)
         exchange.route = self._path
-        await self._handler(self._edge, exchange)
+        await self._handlers[scope["method"]](self._edge, exchange)

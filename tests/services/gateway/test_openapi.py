@@ -81,8 +81,8 @@ def narrowed() -> dict[str, Any]:
 schema = schemathesis.openapi.from_dict(narrowed())
 
 
-@schemathesis.serializer("application/pdf")
-def something_that_is_no_pdf(_context: object, value: object) -> bytes:
+@schemathesis.serializer("application/pdf", "application/yaml")
+def something_that_is_neither(_context: object, value: object) -> bytes:
     return repr(value).encode()
 
 
