@@ -6,7 +6,7 @@ cannot be interrupted.
 
 Lines are read one by one, as many at once as there are cores, each on one: in batches that share their cores they took
 a third longer, since short ones are filled up to the longest and the cores wait for each other after every layer. On
-two cores a full 1280x720 screen takes 0.3 s to find its lines and 0.02 to 0.04 s for each of them; where nothing is
+two cores a full 1280x720 screen takes 0.3 s to find its lines and 0.015 to 0.04 s for each of them; where nothing is
 drawn, nothing is looked for.
 
 Nothing here is imported before `load`: that takes longer than everything else in this process.
