@@ -456,7 +456,7 @@ async def test_embeddings_are_refused_by_a_model_that_makes_none(direct: Direct)
 async def test_beat_says_what_it_can_do_and_how_it_goes(direct: Direct) -> None:
     await direct.text(ask("Hi"))
     beat = direct.worker.beat()
-    assert beat.capabilities == ("chat", "tools", "json", "logprobs")
+    assert beat.capabilities == ("chat", "tools", "json", "logprobs", "resume")
     assert beat.context_tokens == CONTEXT
     assert {"temperature", "seed", "stop", "logit_bias", "top_logprobs"} <= set(beat.params)
     assert beat.facts["ttft_s"] > 0
