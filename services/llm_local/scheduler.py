@@ -5,7 +5,7 @@ A step is one token for every answer that is being written, then some prompt tok
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 MAX_CHUNK_TOKENS = 63
@@ -17,6 +17,7 @@ _STALL_FACTOR = 1.8  # prompt work between two tokens of others, in units of a s
 _CROWD = 2  # so many waiting for each one that writes
 WHOLE_TOKENS = 48  # a prompt of so many new tokens is read in one piece
 _LEAST_COPY_TOKENS = 8
+_LONG_TOKENS = 256  # so much text is spared even if busy sequences then have a gap between them
 _CELLS_A_TOKEN = 256  # copying so many cells takes less than computing one token
 
 
@@ -84,27 +85,39 @@ def place(prompt: Sequence[int], sequences: Sequence[Lane], *, copy_least: int |
         return None
     most = len(prompt) - 1
     shared = {sequence.index: min(most, common_prefix(sequence.tokens, prompt)) for sequence in sequences}
+    busy = {sequence.index for sequence in sequences if sequence.busy}
+    grain = copy_least or 1  # prefixes that differ by less are as good as each other
+
+    def cost(s: Lane) -> tuple[bool, int, bool, int, int]:
+        """What giving this one away costs: long texts last, neighbours of busy ones first, then the oldest."""
+        return (len(s.tokens) - shared[s.index] >= _LONG_TOKENS, _gaps(s.index, busy), *_age(s))
+
     # Reusing in place destroys what follows the shared part: worth it if that is little, or nothing else is free.
-    own = max(free, key=lambda s: (shared[s.index], -s.used_at, -s.index))
+    own = min(free, key=lambda s: (-(shared[s.index] // grain), _gaps(s.index, busy), s.used_at, s.index))
     donor = max(sequences, key=lambda s: (shared[s.index], -s.index))
     keep = shared[own.index]
     loses_more = len(own.tokens) - keep > keep
     if copy_least is not None and keep >= copy_least and loses_more and len(free) > 1:
-        victim = min((s for s in free if s is not own), key=_age)
+        victim = min((s for s in free if s is not own), key=cost)
         return Placement(victim.index, keep, own.index)
     if copy_least is not None and shared[donor.index] - keep >= copy_least:
-        victim = min(free, key=_age)
+        victim = min(free, key=cost)
         return Placement(victim.index, shared[donor.index], donor.index)
-    if keep == 0:
-        own = min(free, key=_age)
-    return Placement(own.index, keep)
+    if keep < grain:
+        own = min(free, key=cost)
+    return Placement(own.index, shared[own.index])
+
+
+def _gaps(index: int, busy: Set[int]) -> int:
+    """How many more runs of neighbours there are when this one is busy too: -1 to 1.
+
+    llama.cpp computes neighbouring sequences in one go, and each run anew.
+    """
+    return 1 - (index - 1 in busy) - (index + 1 in busy)
 
 
 def _age(sequence: Lane) -> tuple[bool, int, int]:
-    """Empty ones first, then the least recently used; by index among equals, so that busy ones stay neighbours.
-
-    llama.cpp computes neighbouring sequences in one go.
-    """
+    """Empty ones first, then the least recently used."""
     return (bool(sequence.tokens), sequence.used_at, sequence.index)
 
 

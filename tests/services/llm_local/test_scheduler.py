@@ -85,6 +85,30 @@ def test_nothing_shared_takes_an_empty_sequence_then_the_least_recently_used() -
     assert second.sequence == 0
 
 
+def test_newcomers_that_share_a_little_become_neighbours() -> None:
+    system = list(range(30))
+    lanes = [Lane(n, [*system, 100 + n, 7, 7], used_at=(n * 7) % 10 + 1) for n in range(10)]
+    taken = []
+    for number in range(6):
+        placement = place([*system, 500 + number, 3], lanes, copy_least=COPY_LEAST)
+        assert placement is not None
+        assert placement.keep == 30
+        taken.append(placement.sequence)
+        lanes[placement.sequence].busy = True
+    assert max(taken) - min(taken) == 5
+
+
+def test_gap_between_busy_sequences_is_closed_first_unless_it_holds_a_long_text() -> None:
+    lanes = [Lane(0, [1], busy=True), Lane(1, [2], used_at=9), Lane(2, [3], busy=True), Lane(3), Lane(4)]
+    placement = place([8, 8], lanes, copy_least=COPY_LEAST)
+    assert placement is not None
+    assert placement.sequence == 1
+    lanes[1].tokens = list(range(1000, 1400))
+    placement = place([8, 8], lanes, copy_least=COPY_LEAST)
+    assert placement is not None
+    assert placement.sequence == 3
+
+
 def test_no_free_sequence_means_waiting() -> None:
     assert place([1], [Lane(0, busy=True)], copy_least=COPY_LEAST) is None
 
