@@ -20,7 +20,7 @@ from typing import Any
 # microseconds: they spin that long (waking a sleeper costs more), and then sleep (somebody else has the core).
 # docs/engine.md has the figures. Whoever has set a policy gets it.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "10000"
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 import llama_cpp as llama
 import numpy as np
