@@ -50,7 +50,7 @@ def test_nobody_notices_swaps_between_models_and_broken_catalogs_change_nothing(
 
 def test_the_proof_notices_a_swap_that_kills(system: System, folder: Path) -> None:
     models = (shipped(), requantised(folder, "q8_0"))
-    plan = Plan(2, 60, 6, 200, models, (), broken_switch=True)
+    plan = Plan(3, 30, 6, 200, models, (), broken_switch=True)
     proof = asyncio.run(prove(system, plan, Console(quiet=True)))
     assert any("failed" in problem for problem in proof.problems)
 
