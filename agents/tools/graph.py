@@ -29,7 +29,7 @@ from services.contracts.messages import ChatRequest, Message, Sampling, ToolCall
 
 MAX_CALLS_AT_ONCE = 8
 MAX_FED_BACK_CHARS = 4000  # of a tool's output, to a model
-_CALL_TOKENS = 256  # enough for a call
+_CALL_TOKENS = 128  # enough for a call
 _TURN_TOKENS = 384  # where the client says nothing: enough for a few sentences
 NOBODY = "no component that can call tools is there to understand this question; pure calculations need none"
 
@@ -137,13 +137,14 @@ async def ask_model(state: State, runtime: Runtime[Context]) -> State:
         tools=runtime.context.tools.specs,
         tool_choice=choice,
         parallel_tool_calls=False,
-        sampling=_with_room(state["request"].sampling),
+        sampling=_with_limit(state["request"].sampling, choice),
     )
     try:
         answer = await runtime.context.ask.chat(request, name="model")
     except NoCapableComponent as error:
         raise Unsupported(f"{NOBODY} ({error.message})") from error
-    calls = () if must_end else answer.tool_calls[:MAX_CALLS_AT_ONCE]
+    cut_off = answer.finished.reason == "length"  # then the last call is not whole, and the next would fare no better
+    calls = () if must_end or cut_off else answer.tool_calls[:MAX_CALLS_AT_ONCE]
     turn = Message("assistant", answer.text, tool_calls=calls)
     return {
         "asked": asked,
@@ -196,9 +197,10 @@ async def conclude(state: State, runtime: Runtime[Context]) -> State:  # noqa: A
     return {"text": said, "reason": "stop", "replaced": wrong}
 
 
-def _with_room(sampling: Sampling) -> Sampling:
-    """A client's limit is for the answer, not for the calls on the way. Without one, no turn goes on for ever."""
-    return msgspec.structs.replace(sampling, max_tokens=max(sampling.max_tokens or _TURN_TOKENS, _CALL_TOKENS))
+def _with_limit(sampling: Sampling, choice: str) -> Sampling:
+    """The client's limit holds for every turn that may be the answer; none goes on for ever; a call needs room."""
+    limit = sampling.max_tokens or _TURN_TOKENS
+    return msgspec.structs.replace(sampling, max_tokens=max(limit, _CALL_TOKENS) if choice == "required" else limit)
 
 
 async def _use(context: Context, name: str, arguments: str) -> Output:

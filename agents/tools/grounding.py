@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|(?<![\w.])-?\d+(?:\.\d+)?|(?<![\w.])-?\.\d+")
-_CALL_START = re.compile(r"\s*(?:<tool_call>|(?:```\w*\s*)?\{)")
+_TAG, _OBJECT = re.compile(r"\s*<tool_"), re.compile(r"\s*(?:```\w*\s*)?\{")
 _MARKS = re.compile(r"^\s*\d{1,2}[.)]\s|\[\d{1,2}\]", re.MULTILINE)  # of lists, and citations
 _SMALL = frozenset(Decimal(n) for n in range(4))  # "both", "two steps": counting words, not results
 _MAX_DIGITS = 60  # of a number that is compared by value; a longer one is compared digit by digit
@@ -15,8 +15,7 @@ _MAX_DIGITS = 60  # of a number that is compared by value; a longer one is compa
 
 def is_call(answer: str) -> bool:
     """Whether the answer is a tool call written out as text, which some models do when they may not call any more."""
-    found = _CALL_START.match(answer)
-    return found is not None and '"name"' in answer
+    return _TAG.match(answer) is not None or (_OBJECT.match(answer) is not None and '"name"' in answer)
 
 
 def numbers(text: str) -> list[str]:

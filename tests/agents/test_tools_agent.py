@@ -33,6 +33,7 @@ class Model:
         self._script = list(script)
         self._capabilities = capabilities
         self.asked: list[ChatRequest] = []
+        self.cut_off = 0  # which of its turns ends for want of room
 
     async def start(self) -> None: ...
 
@@ -52,7 +53,7 @@ class Model:
         for index, (name, arguments) in enumerate(turn):
             text = arguments if isinstance(arguments, str) else json.dumps(arguments)
             yield Delta(tool_calls=(ToolCallDelta(index, f"call-{len(self.asked)}-{index}", name, text),))
-        yield Finished(Usage(10, 5, cost_usd=0.001), "tool_calls")
+        yield Finished(Usage(10, 5, cost_usd=0.001), "length" if len(self.asked) == self.cut_off else "tool_calls")
 
     async def stop(self) -> None: ...
 
@@ -148,12 +149,23 @@ async def test_question_with_numbers_begins_with_a_tool_and_one_call_at_a_time()
     assert not any(request.parallel_tool_calls for request in model.asked)
 
 
-@pytest.mark.parametrize(("given", "room"), [(None, 384), (8, 256), (900, 900)])
-async def test_limit_for_the_answer_leaves_room_for_the_calls(given: int | None, room: int) -> None:
+@pytest.mark.parametrize(("given", "limits"), [(None, [384, 384]), (8, [128, 8]), (900, [900, 900])])
+async def test_limit_holds_for_the_answer_and_leaves_room_for_the_first_call(
+    given: int | None, limits: list[int]
+) -> None:
     model = Model([("calculate", {"expression": "60 / 2"})], "30 km/h.")
     async with team(chat=model) as peers, agent(peers) as direct:
         await direct.text(chat("A train travels 60 km in 2 hours. How fast is it?", max_tokens=given))
-    assert {request.sampling.max_tokens for request in model.asked} == {room}
+    assert [request.sampling.max_tokens for request in model.asked] == limits
+
+
+async def test_call_that_was_cut_off_is_not_made() -> None:
+    model = Model([("calculate", {"expression": "60 / 2"})], [("calculate", '{"expression": "6')])
+    model.cut_off = 2
+    async with team(chat=model) as peers, agent(peers) as direct:
+        text, finished = await direct.text(chat("A train travels 60 km in 2 hours. How fast is it?", max_tokens=8))
+    assert text == "60 / 2 = 30"
+    assert names(finished) == ["model", "calculate", "model"]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +174,7 @@ async def test_limit_for_the_answer_leaves_room_for_the_calls(given: int | None,
         '{"name": "calculate", "arguments": {"expression": "60 / 2"}}\n',
         '```json\n{\n  "name": "calculate",\n  "arguments": {"expression": "60 / 2"}\n}\n```',
         '<tool_call>\n{"name": "calculate", "arguments": {"expression": "60 / 2"}}\n</tool_call>',
+        "<tool_response",
     ],
 )
 async def test_call_written_out_as_text_is_no_answer(written: str) -> None:
