@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -95,3 +96,14 @@ def await_ready(
 def last_words(log: Path) -> str:
     """The end of a log."""
     return log.read_text(errors="replace")[-_LAST_CHARS:].strip() if log.exists() else "(no log)"
+
+
+@contextmanager
+def folder_for(keep: Path | None) -> Iterator[Path]:
+    """Where a run puts configurations and logs: the folder that keeps them, else one that goes with the run."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="turnout-bench-") as name:
+        yield Path(name)

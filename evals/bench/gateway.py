@@ -15,7 +15,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,7 +27,7 @@ from rich.live import Live
 from rich.text import Text
 
 from evals.bench import machine, rival, systems, wrk
-from evals.bench.children import BenchError, await_ready, child, clean_environment, free_port
+from evals.bench.children import BenchError, await_ready, child, clean_environment, folder_for, free_port
 from evals.bench.report import FLOOR, Floor, Report, show
 from evals.bench.samples import (
     LITELLM,
@@ -236,16 +235,6 @@ def _plan(given: argparse.Namespace) -> Plan:
     return Plan(given.rounds, given.seconds, 3.0, families, loads)
 
 
-@contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        yield keep.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="turnout-bench-") as name:
-        yield Path(name)
-
-
 def stopped(_signum: int, _frame: object) -> NoReturn:
     """SIGTERM unwinds like Ctrl-C, so that every child is stopped."""
     raise KeyboardInterrupt
@@ -261,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         generator = wrk.find(install=given.install)
         # No refreshing thread: children are forked with a `preexec_fn`, which must not meet one.
         live = Live(console=console, auto_refresh=False, transient=True)
-        with _folder(given.keep_logs) as folder, live:
+        with folder_for(given.keep_logs) as folder, live:
             samples, floor = Bench(plan, generator, f"sk-{secrets.token_hex(24)}", live, folder).run()
     except BenchError as error:
         console.print(str(error), style="red", markup=False, highlight=False)

@@ -16,10 +16,9 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import distribution, version
 from pathlib import Path
@@ -32,7 +31,7 @@ from rich.live import Live
 from rich.text import Text
 
 from evals.bench import llm_systems, machine, rival
-from evals.bench.children import BenchError, clean_environment
+from evals.bench.children import BenchError, clean_environment, folder_for
 from evals.bench.gateway import stopped
 from evals.bench.llm_load import KEY_VARIABLE
 from evals.bench.llm_prompts import story
@@ -318,16 +317,6 @@ def _before(settings_of: dict[str, Any]) -> list[Sample]:
     return msgspec.convert(found["samples"], list[Sample])
 
 
-@contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
-        yield keep.resolve()
-        return
-    with tempfile.TemporaryDirectory(prefix="turnout-bench-") as name:
-        yield Path(name)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; returns the exit code: 0, 1 for a missed target (with --check), 2 for a run that failed."""
     given = _arguments(arguments)
@@ -346,7 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         samples = list(before)
         stopped_early = False
-        with _folder(given.keep_logs) as folder, live:
+        with folder_for(given.keep_logs) as folder, live:
             try:
                 Bench(plan, setup, f"sk-{secrets.token_hex(24)}", live, folder, samples).run()
             except KeyboardInterrupt:

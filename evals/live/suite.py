@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
+from evals.yaml_file import read_yaml
 from services.contracts.errors import ConfigError
 
 SHIPPED = Path(__file__).parent / "suite.yaml"
@@ -70,12 +70,7 @@ def read_suite(path: Path) -> Suite:
     Raises:
         ConfigError: the file cannot be read or is no suite; says which case.
     """
-    try:
-        suite = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Suite)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a suite: {error}") from error
+    suite = read_yaml(path, Suite, "a suite")
     if len({case.id for case in suite.cases}) < len(suite.cases):
         raise ConfigError(f"{path}: two cases have the same id")
     for case in suite.cases:

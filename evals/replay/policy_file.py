@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import yaml
 
+from evals.yaml_file import read_yaml
 from services.contracts.decision import Candidate
 from services.contracts.errors import ConfigError
 
@@ -42,12 +42,7 @@ def read_policy(path: Path) -> ReplayPolicy:
     Raises:
         ConfigError: the file cannot be read or is no policy.
     """
-    try:
-        policy = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), ReplayPolicy)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a policy: {error}") from error
+    policy = read_yaml(path, ReplayPolicy, "a policy")
     if policy.rule == "always" and not policy.component:
         raise ConfigError(f"{path}: the rule `always` needs a `component`")
     return policy

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import yaml
 
+from evals.yaml_file import read_yaml
 from services.contracts.errors import ConfigError
 
 _SUM_TOLERANCE = 1e-6
@@ -80,12 +80,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         ConfigError: the file cannot be read or makes no sense; says why.
     """
-    try:
-        plan = msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), Plan)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a simulation: {error}") from error
+    plan = read_yaml(path, Plan, "a simulation")
     if problem := _problem(plan):
         raise ConfigError(f"{path}: {problem}")
     return plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -26,12 +27,12 @@ class Policy(Protocol):
         """Columns of the models taken, [settings, n], from the cheapest setting to the best."""
 
 
-class Predicting:
+class Predicting(ABC):
     """A policy that chooses by predicted quality and cost."""
 
+    @abstractmethod
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """To be made by the policy."""
-        raise NotImplementedError
 
     def choose(self, test: Matrix) -> Choices:
         """A pair without prices is ordered by the predicted gain, so that the dial goes on to all calls strong."""
