@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -61,18 +61,14 @@ class Controller:
         self._next: Snapshot | None = None
         self._chosen: dict[str, int] = {}
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._newest_apply: Apply | None = None
         self._happenings: deque[Happening] = deque(maxlen=_EVENTS_KEPT)
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
     @property
     def snapshot(self) -> Snapshot:
         """What is in force."""
         return self._snapshot
-
-    @property
-    def chosen(self) -> Mapping[str, int]:
-        """Numbers of instances that were asked for beside the catalog's bounds."""
-        return self._chosen
 
     def catalog_for(self, instance: Instance) -> Catalog:
         """The catalog that an instance is built from."""
@@ -82,6 +78,8 @@ class Controller:
         """Queue an order; the future tells how it went, and never raises."""
         waiting = _Waiting(command, asyncio.get_running_loop().create_future())
         self._queue.put_nowait(waiting)
+        if isinstance(command, Apply):
+            self._newest_apply = command
         return waiting.done
 
     async def listen(self) -> None:
@@ -92,7 +90,7 @@ class Controller:
         """Carry out orders, for ever."""
         while True:
             waiting = await self._queue.get()
-            if isinstance(waiting.command, Apply) and any(isinstance(w.command, Apply) for w in _peek(self._queue)):
+            if isinstance(waiting.command, Apply) and waiting.command is not self._newest_apply:
                 done = Done(self._snapshot.revision, error=Conflict("a later apply has taken its place").to_info())
             else:
                 done = await self._carry_out(waiting)
@@ -118,9 +116,9 @@ class Controller:
 
     async def stop(self) -> None:
         """Leave what is still finishing to the supervisor."""
-        for task in self._finishing:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._finishing, return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
 
     def happened(self, what: str, text: str, instance: Instance | None = None) -> None:
         """Note an event and tell whoever listens."""
@@ -134,9 +132,12 @@ class Controller:
             self._snapshot.revision,
         )
         self._happenings.append(event)
-        telling = asyncio.create_task(self._tell(event))
-        self._finishing.add(telling)
-        telling.add_done_callback(self._finishing.discard)
+        self._in_background(self._tell(event))
+
+    def _in_background(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _tell(self, event: Happening) -> None:
         try:
@@ -155,9 +156,7 @@ class Controller:
             return
         done = self.submit(command)
         if message.reply:
-            answering = asyncio.create_task(self._answer_when(message.reply, done))
-            self._finishing.add(answering)
-            answering.add_done_callback(self._finishing.discard)
+            self._in_background(self._answer_when(message.reply, done))
 
     async def _answer_when(self, reply: str, done: asyncio.Future[Done]) -> None:
         await self._answer(reply, await done)
@@ -226,28 +225,28 @@ class Controller:
         following = Snapshot(base_dir=old.base_dir, catalog=catalog)
         steps = plan(wanted(following, bounded), self._parts.supervisor.running, self._parts.supervisor.leaving)
         self.happened("applying", "; ".join(lines))
-        rollout = Rollout(self._parts, steps, old.catalog, catalog)
+        rollout, load_s = await self._exchange(steps, following)
+        await self._commit(following)
+        self._chosen = bounded
+        self.happened("applied", f"revision {self._snapshot.revision} is in force")
+        self._in_background(rollout.finish())
+        return Done(self._snapshot.revision, lines, time.monotonic() - arrived_s, load_s)
+
+    async def _exchange(self, steps: Plan, following: Snapshot) -> tuple[Rollout, float]:
+        """Bring up what is new, built from `following`, and let it serve; returns the time it took to load, seconds."""
+        rollout = Rollout(self._parts, steps, self._snapshot.catalog, following.catalog)
         began_s = time.monotonic()
         self._next = following
         try:
-            await self._lay_out(following)
+            # This is where instances on stand-by read what they are built from.
+            data = following.model_dump_json().encode()
+            await self._parts.bus.kv_put(subjects.STANDBY_BUCKET, subjects.CATALOG_KEY, data)
             await rollout.prepare()
-            loaded_s = time.monotonic()
+            load_s = time.monotonic() - began_s
             await rollout.switch()
-            await self._commit(following)
         finally:
             self._next = None
-        self._chosen = bounded
-        self.happened("applied", f"revision {self._snapshot.revision} is in force")
-        finishing = asyncio.create_task(rollout.finish())
-        self._finishing.add(finishing)
-        finishing.add_done_callback(self._finishing.discard)
-        return Done(self._snapshot.revision, lines, time.monotonic() - arrived_s, loaded_s - began_s)
-
-    async def _lay_out(self, snapshot: Snapshot) -> None:
-        """Put a catalog where instances on stand-by read it."""
-        data = snapshot.model_dump_json().encode()
-        await self._parts.bus.kv_put(subjects.STANDBY_BUCKET, subjects.CATALOG_KEY, data)
+        return rollout, load_s
 
     async def _commit(self, snapshot: Snapshot) -> None:
         bus = self._parts.bus
@@ -277,21 +276,7 @@ class Controller:
         )
         line = f"~ {command.component}: {present} -> {count} instances"
         self.happened("scaling", line)
-        rollout = Rollout(self._parts, mine, self._snapshot.catalog, self._snapshot.catalog)
         began_s = time.monotonic()
-        self._next = self._snapshot
-        try:
-            await self._lay_out(self._snapshot)
-            await rollout.prepare()
-            await rollout.switch()
-        finally:
-            self._next = None
-        finishing = asyncio.create_task(rollout.finish())
-        self._finishing.add(finishing)
-        finishing.add_done_callback(self._finishing.discard)
-        took_s = time.monotonic() - began_s
-        return Done(self._snapshot.revision, (line,), took_s, took_s)
-
-
-def _peek(queue: asyncio.Queue[_Waiting]) -> tuple[_Waiting, ...]:
-    return tuple(queue._queue)  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no public way to look
+        rollout, load_s = await self._exchange(mine, self._snapshot)
+        self._in_background(rollout.finish())
+        return Done(self._snapshot.revision, (line,), time.monotonic() - began_s, load_s)

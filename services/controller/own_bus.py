@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from services.bus.embedded import Embedded, embedded_server
 from services.contracts.errors import TurnoutError
 from services.controller.backoff import Backoff
+from services.controller.waiting import first_of
 from services.worker.parent import die_with_parent
 
 
@@ -91,7 +92,4 @@ class OwnBus:
 
     async def _first(self, other: Awaitable[object]) -> None:
         """Wait for `other`, but not beyond the end of the block."""
-        waiting = [asyncio.ensure_future(other), asyncio.ensure_future(self._leave.wait())]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
+        await first_of(other, self._leave.wait())

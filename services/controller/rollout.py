@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,6 +24,7 @@ from services.contracts.messages import encode
 from services.controller.probe import probe
 from services.controller.reconciler import Instance, Plan
 from services.controller.supervisor import Supervisor
+from services.controller.waiting import first_of
 from services.worker.process import EXIT_CONFIG
 
 _LOADED = frozenset({"standby", "unconfigured", "ready"})
@@ -86,7 +87,7 @@ class Rollout:
         names = {i.name for i in self._starting}
         async with asyncio.timeout(_MARGIN_S):
             while any(b.state == "standby" for b in self._parts.roster.all() if b.instance in names):
-                await _first_of(self._parts.roster.changed(), asyncio.sleep(_TICK_S))
+                await first_of(self._parts.roster.changed(), asyncio.sleep(_TICK_S))
         for instance in self._starting:
             self._parts.tell("serving", "serves", instance)
 
@@ -132,7 +133,7 @@ class Rollout:
                 return beats
             if time.monotonic() > give_up_s:
                 raise ComponentTimeout(f"{', '.join(missing)} did not load within {patience_s:g} s (swap.start_s)")
-            await _first_of(self._parts.roster.changed(), asyncio.sleep(_TICK_S))
+            await first_of(self._parts.roster.changed(), asyncio.sleep(_TICK_S))
 
     def _check(self, instance: Instance, beat: Beat | None) -> None:
         where = f"components.{instance.component}"
@@ -159,10 +160,3 @@ class Rollout:
     def _swap(self, instance: Instance, catalog: Catalog) -> Swap:
         spec = catalog.components.get(instance.component)
         return spec.swap if spec is not None else Swap()
-
-
-async def _first_of(*awaited: Awaitable[object]) -> None:
-    tasks = [asyncio.ensure_future(it) for it in awaited]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()

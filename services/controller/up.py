@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,7 @@ from services.controller.rollout import Parts
 from services.controller.screen import Screen
 from services.controller.signals import StopSignals
 from services.controller.supervisor import Refusal, Supervisor
+from services.controller.waiting import first_of
 from services.controller.watch import saved
 from services.worker.parent import die_with_parent
 
@@ -187,7 +188,7 @@ class _System:
                 return
             late = f" (after {took_s:.0f} s)" if took_s > _PATIENCE_S else ""
             self._screen.status(f"starting {len(now.awaited)}: {', '.join(now.awaited)}{late}")
-            await _first_of(roster.changed(), asyncio.sleep(_TICK_S), self._signals.first)
+            await first_of(roster.changed(), asyncio.sleep(_TICK_S), self._signals.first)
 
     def _tell_arrivals(self, now: Readiness, told: set[str], took_s: float) -> None:
         for beat in (*now.ready, *now.unconfigured):
@@ -206,7 +207,7 @@ class _System:
     async def _until_stopped(self, supervisor: Supervisor) -> None:
         while not self._signals.first.done():
             refused = asyncio.create_task(supervisor.refusals.get())
-            await _first_of(refused, self._signals.first)
+            await first_of(refused, self._signals.first)
             if refused.done():
                 self._screen.say(self._located(refused.result()).message, "error")
             refused.cancel()
@@ -230,7 +231,7 @@ class _System:
         """Everything but the bus, which the children still need to say good-bye."""
         self._screen.status("")
         stopping = asyncio.create_task(supervisor.stop(GRACE_S))
-        await _first_of(stopping, self._signals.second)
+        await first_of(stopping, self._signals.second)
         if not stopping.done():
             supervisor.kill()
         await stopping
@@ -245,12 +246,3 @@ def _as_typed(program: Path) -> str:
     if shutil.which(program.name) == str(program):
         return program.name
     return shlex.quote(min(str(program), os.path.relpath(program), key=len))
-
-
-async def _first_of(*awaited: Awaitable[object]) -> None:
-    """Return when one of them is done. Futures of others are left alone, what was made for this call is cancelled."""
-    own = {asyncio.ensure_future(it): not isinstance(it, asyncio.Future) for it in awaited}
-    await asyncio.wait(own, return_when=asyncio.FIRST_COMPLETED)
-    for task, made_here in own.items():
-        if made_here:
-            task.cancel()

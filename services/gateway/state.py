@@ -14,14 +14,14 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from services.bus.port import Bus, Incoming
+from services.bus.catalog_news import POLL_S, CatalogNews
+from services.bus.port import Bus
 from services.contracts import subjects
 from services.contracts.catalog import Gateway, KeyRef, Snapshot
 from services.contracts.errors import ConfigError, TurnoutError
 
 log = structlog.get_logger()
 
-POLL_S = 2.0
 _MAX_KEY_FILE_BYTES = 1024 * 1024
 _TENANT_CHARS = 16
 
@@ -83,19 +83,10 @@ class Live:
 
     async def follow(self, interval_s: float = POLL_S) -> None:
         """Refresh for ever: when a new revision is announced, and now and then in case that was not heard."""
-        changed = asyncio.Event()
-
-        async def on_change(_message: Incoming) -> None:
-            changed.set()
-
-        await self._bus.subscribe(subjects.CATALOG_CHANGED, on_change)
+        news = CatalogNews(self._bus, interval_s)
+        await news.listen()
         while True:
-            try:
-                async with asyncio.timeout(interval_s):
-                    await changed.wait()
-            except TimeoutError:
-                pass  # nobody called; look all the same
-            changed.clear()
+            await news.due()
             await self.refresh()
 
 

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 from pydantic import ValidationError
 
+from services.bus.catalog_news import CatalogNews
 from services.bus.port import Bus, Incoming, Subscription
 from services.contracts import subjects
 from services.contracts.catalog import Snapshot
@@ -17,8 +18,6 @@ from services.worker.identity import Identity
 from services.worker.runtime import Worker
 
 log = structlog.get_logger()
-
-_POLL_S = 2.0
 
 
 class Orders:
@@ -30,23 +29,23 @@ class Orders:
         self._identity = identity
         self._revision = 0 if identity.standby else revision
         self._leave: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._changed = asyncio.Event()
-        self._subscriptions: list[Subscription] = []
+        self._news = CatalogNews(bus)
+        self._listening: Subscription | None = None
         self._following: asyncio.Task[None] | None = None
 
     async def listen(self) -> None:
         """Begin."""
-        order = subjects.order(self._identity.instance)
-        self._subscriptions.append(await self._bus.subscribe(order, self._on_order))
-        self._subscriptions.append(await self._bus.subscribe(subjects.CATALOG_CHANGED, self._on_catalog))
+        self._listening = await self._bus.subscribe(subjects.order(self._identity.instance), self._on_order)
+        await self._news.listen()
         self._following = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
         """End."""
         if self._following is not None:
             self._following.cancel()
-        for subscription in self._subscriptions:
-            await subscription.stop()
+        if self._listening is not None:
+            await self._listening.stop()
+        await self._news.stop()
 
     async def to_leave(self) -> float:
         """Return when this instance is to leave: how long its running answers may go on, seconds."""
@@ -63,18 +62,10 @@ class Orders:
         elif not self._leave.done():
             self._leave.set_result(order.grace_s)
 
-    async def _on_catalog(self, _message: Incoming) -> None:
-        self._changed.set()
-
     async def _follow(self) -> None:
-        """Look at each new revision: at once when it is announced, and now and then in case that was not heard."""
+        """Look at each new revision."""
         while True:
-            try:
-                async with asyncio.timeout(_POLL_S):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass  # nobody called; look all the same
-            self._changed.clear()
+            await self._news.due()
             try:
                 await self._look()
             except (TurnoutError, ValidationError) as error:
