@@ -262,6 +262,7 @@ def sub_task(
         max_cost_usd=None if asked.max_cost_usd is None else max(0.0, asked.max_cost_usd - spent.cost_usd),
         privacy=asked.privacy,
         strict=asked.strict,
+        priority=asked.priority,
     )
     deadline_s = parent.deadline_s if timeout_s is None else min(parent.deadline_s, time.time() + timeout_s)
     return msgspec.structs.replace(

@@ -178,13 +178,23 @@ class IngestRequest(msgspec.Struct, frozen=True, tag="ingest", omit_defaults=Tru
 Request = ChatRequest | EmbedRequest | ReadRequest | SearchRequest | IngestRequest
 
 
+Priority = Literal["low", "normal", "high"]
+PRIORITIES: tuple[Priority, ...] = ("low", "normal", "high")
+"""In rising order."""
+
+
 class Wishes(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the caller asks of the routing. None means "as the catalog says"."""
+    """What the caller asks of the routing. None means "as the catalog says".
+
+    Attributes:
+        priority: who goes first where requests wait for a slot, before any deadline.
+    """
 
     quality: float | None = None
     max_cost_usd: float | None = None
     privacy: Literal["local", "any"] = "any"
     strict: bool = False
+    priority: Priority = "normal"
 
 
 class Task(msgspec.Struct, frozen=True, omit_defaults=True):

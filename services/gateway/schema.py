@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from services.contracts.errors import InvalidRequest, Unsupported
+from services.contracts.messages import Priority
 
 MAX_MESSAGES = 4096
 MAX_TOOLS = 128
@@ -142,6 +143,7 @@ class WishesIn(Section):
     deadline_ms: int | None = Field(None, ge=1, le=3_600_000)
     privacy: Literal["local", "any"] = "any"
     strict: bool = False
+    priority: Priority = "normal"
 
 
 class ChatBody(Section):

@@ -113,7 +113,7 @@ def to_embed(body: EmbedBody) -> EmbedRequest:
 
 def to_wishes(wishes: WishesIn) -> Wishes:
     """What the router is asked to heed."""
-    return Wishes(wishes.quality, wishes.max_cost_usd, wishes.privacy, wishes.strict)
+    return Wishes(wishes.quality, wishes.max_cost_usd, wishes.privacy, wishes.strict, wishes.priority)
 
 
 def _content(message: MessageIn, param: str) -> str | tuple[ContentPart, ...]:

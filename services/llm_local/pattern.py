@@ -10,8 +10,8 @@ import json
 import re
 import warnings
 from collections.abc import Iterable
-from re import _constants as sre  # type: ignore[attr-defined]  # the parser behind `re` has no public name
-from re import _parser as sre_parser  # type: ignore[attr-defined]
+from re import _constants as sre  # the parser behind `re` has no public name
+from re import _parser as sre_parser
 from typing import Any
 
 MAX_PATTERN_CHARS = 512

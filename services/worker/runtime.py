@@ -213,7 +213,7 @@ class Worker:
             # A cancel may overtake its task: they come from different processes.
             if any(descends(task.id, cancelled) for cancelled in self._cancelled):
                 raise Cancelled("cancelled before it began")
-            async with self._slots.slot(task.deadline_s):
+            async with self._slots.slot(task.deadline_s, task.wishes.priority):
                 self._announcer.poke()
                 await self._run(task, job, answer, price)
         except asyncio.CancelledError:

@@ -1,4 +1,8 @@
-"""Admission: so many at once, so many waiting, the nearest deadline first, and an honest refusal for the rest."""
+"""Admission: so many at once, so many waiting, and an honest refusal for the rest.
+
+Of those that wait the highest priority goes first, and within it the nearest deadline. A full queue makes room for a
+newcomer of higher priority by refusing the last in line.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from services.contracts.errors import ComponentTimeout, Overloaded
+from services.contracts.messages import PRIORITIES, Priority
 
 _SMOOTHING = 0.2
 _LEAST_RETRY_S = 0.1
@@ -30,7 +35,7 @@ class Slots:
         self.service_s = 0.0
         self.waited_s = 0.0
         self._clock_s = clock_s
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[int, float, int, asyncio.Future[None]]] = []  # highest priority is lowest number
         self._order = itertools.count()
 
     @property
@@ -38,22 +43,25 @@ class Slots:
         """Requests waiting now."""
         return sum(1 for *_, future in self._waiting if not future.done())
 
-    def wait_s(self) -> float:
+    def wait_s(self, priority: Priority = "low") -> float:
         """How long a newcomer would wait for a slot, from recent service times."""
         if self.in_use < self.slots:
             return 0.0
-        return self.service_s * (self.queued + 1) / self.slots
+        rank = _rank(priority)
+        ahead = sum(1 for other, _, _, turn in self._waiting if other <= rank and not turn.done())
+        return self.service_s * (ahead + 1) / self.slots
 
     @asynccontextmanager
-    async def slot(self, deadline_s: float) -> AsyncIterator[None]:
+    async def slot(self, deadline_s: float, priority: Priority = "normal") -> AsyncIterator[None]:
         """Hold a slot while the block runs, after waiting for one if need be.
 
         Raises:
-            Overloaded: the queue is full, or the wait would outlast the deadline. Says when to retry.
+            Overloaded: the queue is full, the wait would outlast the deadline, or one of higher priority took the
+                place in a full queue. Says when to retry.
             ComponentTimeout: the deadline passed in the queue.
         """
         arrived_s = self._clock_s()
-        await self._acquire(deadline_s)
+        await self._acquire(deadline_s, _rank(priority), self.wait_s(priority))
         started_s = self._clock_s()
         self.waited_s = _smooth(self.waited_s, started_s - arrived_s)
         try:
@@ -63,31 +71,41 @@ class Slots:
             self.service_s = took_s if self.service_s == 0 else _smooth(self.service_s, took_s)
             self._release()
 
-    async def _acquire(self, deadline_s: float) -> None:
+    async def _acquire(self, deadline_s: float, rank: int, wait_s: float) -> None:
         now_s = self._clock_s()
         if now_s >= deadline_s:
             raise ComponentTimeout("the deadline had passed before work began")
         if self.in_use < self.slots:
             self.in_use += 1
             return
-        wait_s = self.wait_s()
-        if self.queued >= self.queue_max or now_s + wait_s > deadline_s:
-            raise Overloaded(
-                f"all {self.slots} slots are busy and {self.queued} requests wait",
-                retry_after_s=max(_LEAST_RETRY_S, wait_s),
-            )
+        if now_s + wait_s > deadline_s or (self.queued >= self.queue_max and not self._displace(rank)):
+            raise self._overloaded()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (deadline_s, next(self._order), turn))
+        heapq.heappush(self._waiting, (rank, deadline_s, next(self._order), turn))
         try:
             async with asyncio.timeout(deadline_s - now_s):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._release()  # the slot was handed over in the very moment of leaving
             turn.cancel()
             if isinstance(error, TimeoutError):
                 raise ComponentTimeout("the deadline passed while waiting for a slot") from error
             raise
+
+    def _displace(self, rank: int) -> bool:
+        """Refuse the last in line if it ranks below the newcomer."""
+        line = [entry for entry in self._waiting if not entry[-1].done()]
+        if not line or max(line)[0] <= rank:
+            return False
+        max(line)[-1].set_exception(self._overloaded())
+        return True
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"all {self.slots} slots are busy and {self.queued} requests wait",
+            retry_after_s=max(_LEAST_RETRY_S, self.wait_s()),
+        )
 
     def _release(self) -> None:
         while self._waiting:
@@ -100,3 +118,7 @@ class Slots:
 
 def _smooth(before: float, now: float) -> float:
     return before + _SMOOTHING * (now - before)
+
+
+def _rank(priority: Priority) -> int:
+    return -PRIORITIES.index(priority)

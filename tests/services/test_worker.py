@@ -9,7 +9,7 @@ from services.bus.memory import MemoryBus
 from services.contracts import subjects
 from services.contracts.errors import InternalError, Overloaded, UpstreamError
 from services.contracts.events import Delta, Event, Finished, Started, Usage
-from services.contracts.messages import ChatRequest, Task
+from services.contracts.messages import ChatRequest, Priority, Task
 from services.worker.service import Description, Job
 from services.worker.slots import Slots
 from tests.support.direct import chat, serving
@@ -116,6 +116,50 @@ async def test_the_beat_tells_how_long_requests_wait_for_a_slot() -> None:
 async def _through(slots: Slots) -> None:
     async with slots.slot(200.0):
         pass
+
+
+async def test_the_highest_priority_goes_first_and_within_it_the_nearest_deadline() -> None:
+    slots = Slots(1, 8, lambda: 0.0)
+    done: list[str] = []
+
+    async def wait(name: str, deadline_s: float, priority: Priority) -> None:
+        async with slots.slot(deadline_s, priority):
+            done.append(name)
+
+    line: tuple[tuple[str, float, Priority], ...] = (
+        ("low", 1.0, "low"),
+        ("late", 20.0, "normal"),
+        ("soon", 10.0, "normal"),
+        ("high", 30.0, "high"),
+    )
+    async with slots.slot(10.0):
+        waiting = [asyncio.create_task(wait(*place)) for place in line]
+        await asyncio.sleep(0)
+        assert slots.queued == len(line)
+    await asyncio.gather(*waiting)
+    assert done == ["high", "soon", "late", "low"]
+
+
+async def test_a_full_queue_makes_room_for_a_higher_priority_and_for_no_other() -> None:
+    slots = Slots(1, 1, lambda: 0.0)
+
+    async def wait(priority: Priority) -> str:
+        async with slots.slot(100.0, priority):
+            return priority
+
+    async with slots.slot(100.0):
+        low = asyncio.create_task(wait("low"))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await wait("low")
+        high = asyncio.create_task(wait("high"))
+        with pytest.raises(Overloaded):
+            await low
+        assert slots.queued == 1
+        with pytest.raises(Overloaded):
+            await wait("normal")
+    assert await high == "high"
+    assert (slots.in_use, slots.queued) == (0, 0)
 
 
 async def test_full_queue_refuses_with_a_time_to_retry() -> None:
