@@ -12,6 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import nats
@@ -32,6 +33,7 @@ from services.contracts.errors import (
     ComponentTimeout,
     ComponentUnavailable,
     ConfigError,
+    NotAuthorized,
     NotFound,
     Overloaded,
     PayloadTooLarge,
@@ -45,6 +47,20 @@ DECISIONS_MAX_AGE_S = 7 * 24 * 3600
 DECISIONS_MAX_COUNT = 200_000
 CATALOG_HISTORY = 64
 _PENDING_BYTES = 64 * 1024 * 1024
+_INBOXES = "_INBOX"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who a process is to the server. Its inboxes bear its name, so that the server can keep others out of them."""
+
+    user: str
+    password: str = field(repr=False)
+
+    @property
+    def inboxes(self) -> str:
+        """What the subjects of its inboxes begin with."""
+        return f"{_INBOXES}.{self.user}"
 
 
 class _Translated:
@@ -119,12 +135,12 @@ class _NatsSubscription:
 class NatsBus:
     """See `port.Bus`. Made by `connect`."""
 
-    def __init__(self, client: Client, js: JetStreamContext) -> None:
+    def __init__(self, client: Client, js: JetStreamContext, inboxes: str = _INBOXES) -> None:
         self._client = client
         self._js = js
         self._mux: dict[str, NatsInbox | asyncio.Future[bytes]] = {}
         self._tokens = itertools.count()
-        self._prefix = f"_INBOX.{secrets.token_hex(8)}"
+        self._prefix = f"{inboxes}.{secrets.token_hex(8)}"
 
     @property
     def max_payload_bytes(self) -> int:
@@ -300,6 +316,7 @@ async def connect(
     servers: str,
     *,
     name: str,
+    login: Login | None = None,
     on_reconnect: Callable[[], Awaitable[None]] | None = None,
     timeout_s: float = 10.0,
 ) -> NatsBus:
@@ -308,14 +325,17 @@ async def connect(
     Args:
         servers: comma-separated `nats://[user:password@]host:port`.
         name: shown in the server's connection list.
+        login: for a server that knows its users; None: the URL has all that is needed.
         on_reconnect: called after each reconnection; subscriptions are already re-established.
         timeout_s: how long to try the first time.
 
     Raises:
         ComponentUnavailable: no server answered in time.
+        NotAuthorized: one did, and does not know us.
     """
 
     client: Client | None = None
+    refused = False
 
     async def lost() -> None:
         if client is None or not client.is_closed:  # it is also called when we leave
@@ -327,6 +347,8 @@ async def connect(
             await on_reconnect()
 
     async def failed(error: Exception) -> None:
+        nonlocal refused
+        refused = "authorization violation" in str(error).lower()  # nats-py has no type for it while connecting
         log.warning("bus_error", error=f"{type(error).__name__}: {error}")
 
     try:
@@ -343,10 +365,16 @@ async def connect(
                 pending_size=_PENDING_BYTES,
                 # Every subject is ours (contracts/subjects.py), built from validated names.
                 skip_subject_validation=True,
+                user=login.user if login else None,
+                password=login.password if login else None,
+                inbox_prefix=login.inboxes if login else _INBOXES,
             )
     except (TimeoutError, NatsError, OSError) as error:
-        raise ComponentUnavailable(f"no NATS server at {_without_secrets(servers)}") from error
-    bus = NatsBus(client, client.jetstream(timeout=5.0))
+        where = _without_secrets(servers)
+        if refused:
+            raise NotAuthorized(f"the NATS server at {where} refuses this user or its password") from error
+        raise ComponentUnavailable(f"no NATS server at {where}") from error
+    bus = NatsBus(client, client.jetstream(timeout=5.0), login.inboxes if login else _INBOXES)
     await bus.start()
     return bus
 

@@ -9,6 +9,7 @@ from services.bus.port import Bus, Incoming, Subscription
 from services.contracts import subjects
 from services.contracts.beat import BEAT_INTERVAL_S, Beat
 from services.contracts.messages import encode
+from services.worker import health
 
 _LEAST_GAP_S = 0.02
 
@@ -37,6 +38,7 @@ class Announcer:
         """Send a beat now."""
         beat = self._current()
         await self._bus.publish(subjects.beat(beat.component, beat.instance), encode(beat))
+        health.note(beat.state)
 
     async def farewell(self) -> None:
         """Stop, and say that this instance is gone."""

@@ -34,9 +34,10 @@ EXIT_CONFIG = 78  # sysexits.h EX_CONFIG: starting it again will not help
 def run(name: str, body: Callable[[Identity, NatsBus, asyncio.Event], Awaitable[None]]) -> None:
     """Run a process until SIGTERM or SIGINT: `body` gets its identity, the bus, and an event that asks it to end."""
     die_with_parent()
-    identity = Identity.from_environment()
-    configure(identity.instance or name)
+    configure(name)
     try:
+        identity = Identity.from_environment()
+        configure(identity.instance or name)
         with tracing.exporting(identity.instance or name):
             uvloop.run(_until_stopped(name, identity, body))
     except TurnoutError as error:
@@ -53,7 +54,7 @@ async def _until_stopped(
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    bus = await connect(identity.nats_url, name=identity.instance or name)
+    bus = await connect(identity.nats_url, name=identity.instance or name, login=identity.nats_login)
     try:
         await body(identity, bus, stop)
     finally:
