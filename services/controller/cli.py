@@ -222,6 +222,19 @@ def schema() -> None:
     typer.echo(text(), nl=False)
 
 
+@app.command(epilog="turnout nats-conf turnout.yaml > compose/nats/nats.conf")
+def nats_conf(file: Annotated[Path, typer.Argument(help="A configuration.")] = Path("turnout.yaml")) -> None:
+    """Print the configuration of a NATS server whose users are the components of a file, each with its own rights."""
+    from services.contracts.catalog_file import load
+    from services.controller.bus_rights import server_configuration
+
+    def show() -> int:
+        typer.echo(server_configuration(load(file)), nl=False)
+        return 0
+
+    raise typer.Exit(_guarded(show))
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

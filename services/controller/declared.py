@@ -1,0 +1,212 @@
+"""Holds the catalog of a deployment whose containers somebody else starts: Compose, Swarm or Kubernetes.
+
+It starts no process. A change that running instances can follow by themselves is put in force; one that needs new
+instances is rolled out by telling the old ones to leave, one after the other: they finish what they do, their
+container is started again by whoever keeps it, and reads the new catalog. If the first that comes back is not well,
+the old catalog is in force again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from pathlib import Path
+
+import msgspec
+import structlog
+from pydantic import ValidationError
+
+from services.bus.port import Bus, Incoming
+from services.bus.roster import Roster
+from services.contracts import subjects
+from services.contracts.beat import Beat
+from services.contracts.catalog import Catalog, Snapshot
+from services.contracts.catalog_file import parse
+from services.contracts.control import COMMAND_DECODER, Apply, Command, Done, Happening, Order, Report, Rollback, Wake
+from services.contracts.errors import (
+    ComponentUnavailable,
+    ConfigError,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    TurnoutError,
+)
+from services.contracts.messages import encode
+from services.controller.changes import changes
+from services.controller.reconciler import fingerprint
+from services.controller.waiting import first_of
+
+log = structlog.get_logger()
+
+_EVENTS_KEPT = 1000
+_TICK_S = 0.25
+_WELL = frozenset(("ready", "unconfigured"))
+
+
+class Declared:
+    """The one writer of the catalog. `run` carries out orders, one after the other."""
+
+    def __init__(self, bus: Bus, roster: Roster, base_dir: Path) -> None:
+        self._bus = bus
+        self._roster = roster
+        self._base_dir = base_dir
+        self._snapshot: Snapshot | None = None
+        self._orders: asyncio.Queue[tuple[Command, str]] = asyncio.Queue()
+        self._happenings: deque[Happening] = deque(maxlen=_EVENTS_KEPT)
+
+    async def begin(self, catalog: Catalog) -> None:
+        """Put the catalog of the deployment in force, and take orders.
+
+        What it lists and what runs were declared together, so nothing is waited for. Instances that still run by an
+        older catalog (this container alone was made anew) are rolled.
+        """
+        found = await self._bus.kv_get(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
+        old = _snapshot(found) if found else None
+        self._snapshot = old
+        if old is None or old.catalog != catalog:
+            await self._commit(catalog)
+            await self._tell("applied", f"revision {self.revision} is in force")
+        await self._bus.subscribe(subjects.CONTROLLER, self._on_command)
+        if old is not None and old.catalog != catalog:
+            for component in _changed(old.catalog, catalog):
+                await self._roll(component, catalog)
+
+    @property
+    def revision(self) -> int:
+        """Of the catalog in force."""
+        return self._snapshot.revision if self._snapshot else 0
+
+    async def run(self) -> None:
+        """Carry out orders, for ever."""
+        while True:
+            command, reply = await self._orders.get()
+            try:
+                done = await self._carry_out(command)
+            except TurnoutError as error:
+                await self._tell("refused", error.message)
+                done = Done(self.revision, error=error.to_info())
+            if reply:
+                await self._bus.publish(reply, encode(done))
+
+    async def _on_command(self, message: Incoming) -> None:
+        try:
+            command = COMMAND_DECODER.decode(message.data)
+        except msgspec.DecodeError:
+            done = Done(error=InvalidRequest("the order is not readable").to_info())
+            if message.reply:
+                await self._bus.publish(message.reply, encode(done))
+            return
+        if isinstance(command, Report):  # needs no turn
+            await self._bus.publish(message.reply, encode(Done(self.revision, events=tuple(self._happenings))))
+        elif not isinstance(command, Wake):  # nothing sleeps here
+            self._orders.put_nowait((command, message.reply))
+
+    async def _carry_out(self, command: Command) -> Done:
+        if isinstance(command, Apply):
+            if command.after is not None and command.after != self.revision:
+                raise Conflict(f"revision {self.revision} is in force, not {command.after}: look again")
+            return await self._apply(parse(command.text, command.name))
+        if isinstance(command, Rollback):
+            return await self._apply(await self._earlier(command.revision))
+        raise InvalidRequest(
+            "the number of containers is changed where they were declared, such as `docker compose up --scale`"
+        )
+
+    async def _apply(self, catalog: Catalog) -> Done:
+        if self._snapshot is None:
+            raise ComponentUnavailable("the first catalog is not in force yet")
+        old, began_s = self._snapshot.catalog, time.monotonic()
+        lines = changes(old, catalog)
+        if not lines:
+            return Done(self.revision)
+        other = sorted(_running(old) ^ _running(catalog))
+        if other:
+            raise ConfigError(
+                f"components.{other[0]}: containers come and go where they were declared: change the services, too, "
+                "and start the deployment with both"
+            )
+        rolled = _changed(old, catalog)
+        await self._tell("applying", "; ".join(lines))
+        await self._commit(catalog)
+        try:
+            for component in rolled:
+                await self._roll(component, catalog)
+        except TurnoutError as error:
+            await self._commit(old)
+            await self._tell("rolled_back", f"revision {self.revision} is as before: {error.message}")
+            raise
+        await self._tell("applied", f"revision {self.revision} is in force")
+        took_s = time.monotonic() - began_s
+        return Done(self.revision, lines, took_s, took_s)
+
+    async def _roll(self, component: str, catalog: Catalog) -> None:
+        """Have the instances of a component leave and come back, one after the other.
+
+        Raises:
+            ComponentUnavailable: one did not come back well; the rest were not asked.
+        """
+        swap = catalog.components[component].swap
+        old = [beat for beat in self._roster.all() if beat.component == component]
+        for number, beat in enumerate(old, 1):
+            await self._tell("draining", f"{beat.instance} finishes what it does and starts again", beat)
+            order = encode(Order("drain", swap.drain_s))
+            await self._bus.publish(subjects.order(beat.instance), order)
+            give_up_s = time.monotonic() + swap.drain_s + swap.start_s
+            while self._come_back(component, old) < number:
+                if time.monotonic() > give_up_s:
+                    raise ComponentUnavailable(f"components.{component}: {beat.instance} did not come back well")
+                await first_of(self._roster.changed(), asyncio.sleep(_TICK_S))
+            await self._tell("serving", f"{component} serves from the new catalog", beat)
+
+    def _come_back(self, component: str, old: list[Beat]) -> int:
+        """How many instances serve that are not among the old ones. A container that started again may have a new name.
+
+        Raises:
+            ComponentUnavailable: one has failed.
+        """
+        known = {(beat.instance, beat.started_s) for beat in old}
+        beats = [b for b in self._roster.all() if b.component == component and (b.instance, b.started_s) not in known]
+        for beat in beats:
+            if beat.state == "failed":
+                raise ComponentUnavailable(f"components.{component}: {beat.detail}")
+        return sum(1 for beat in beats if beat.state in _WELL)
+
+    async def _earlier(self, revision: int | None) -> Catalog:
+        history = await self._bus.kv_history(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
+        older = [entry for entry in history if entry.revision < self.revision]
+        found = next((e for e in reversed(older) if revision is None or e.revision == revision), None)
+        if found is None:
+            raise NotFound(f"there is no earlier revision {revision if revision is not None else ''}".rstrip())
+        return _snapshot((found.value, found.revision)).catalog
+
+    async def _commit(self, catalog: Catalog) -> None:
+        snapshot = Snapshot(base_dir=str(self._base_dir), catalog=catalog)
+        data = snapshot.model_dump_json().encode()
+        revision = await self._bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, data)
+        self._snapshot = snapshot.model_copy(update={"revision": revision})
+        await self._bus.publish(subjects.CATALOG_CHANGED, str(revision).encode())
+
+    async def _tell(self, what: str, text: str, beat: Beat | None = None) -> None:
+        component, instance = (beat.component, beat.instance) if beat else ("", "")
+        event = Happening(time.time(), what, text, component, instance, revision=self.revision)
+        self._happenings.append(event)
+        log.info(what, text=text)
+        await self._bus.publish(subjects.EVENTS, encode(event))
+
+
+def _snapshot(found: tuple[bytes, int]) -> Snapshot:
+    try:
+        return Snapshot.model_validate_json(found[0]).model_copy(update={"revision": found[1]})
+    except ValidationError as error:
+        raise ConfigError(f"revision {found[1]} is not one this version can read") from error
+
+
+def _running(catalog: Catalog) -> frozenset[str]:
+    return frozenset(name for name, spec in catalog.components.items() if spec.enabled)
+
+
+def _changed(old: Catalog, new: Catalog) -> list[str]:
+    """The components that run on, but whose instances can no longer stand for their section."""
+    both = _running(old) & _running(new)
+    return [name for name in sorted(both) if fingerprint(old.components[name]) != fingerprint(new.components[name])]
