@@ -45,7 +45,12 @@ class Speed(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Beat(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One instance, now. `local` means that nothing leaves the user's machines."""
+    """One instance, now. `local` means that nothing leaves the user's machines.
+
+    Attributes:
+        since_s: when it came into its state, seconds since the epoch; 0 where it does not say.
+        share: of the component's requests that its generation takes while an older one serves too, 0..1.
+    """
 
     component: str
     kind: str
@@ -69,6 +74,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True):
     totals: Totals = Totals()
     facts: dict[str, float] = {}
     started_s: float = 0.0
+    since_s: float = 0.0
+    share: float = 1.0
 
 
 BEAT_DECODER = msgspec.msgpack.Decoder(Beat)

@@ -79,15 +79,20 @@ def up(
     raise typer.Exit(code)
 
 
-@app.command(epilog="turnout status\n\nturnout status --json | jq '.components[].instances[].pid'")
+@app.command(epilog="turnout status --watch\n\nturnout status --json | jq '.components[].generations'")
 def status(
     url: Url = "",
     as_json: Annotated[bool, typer.Option("--json", help="As the gateway gives it, for programs.")] = False,
+    follow: Annotated[bool, typer.Option("--watch", "-w", help="Keep it current until Ctrl-C.")] = False,
 ) -> None:
     """Show the components, their instances, and what they have done."""
     from services.controller.client import Client
-    from services.controller.status import show
+    from services.controller.status import show, watch
 
+    if follow and as_json:
+        raise typer.BadParameter("--watch and --json exclude each other")
+    if follow:
+        raise typer.Exit(_guarded(lambda: watch(Client.make(url))))
     raise typer.Exit(_guarded(lambda: show(Client.make(url), as_json=as_json)))
 
 

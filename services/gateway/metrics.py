@@ -5,6 +5,7 @@ Labels come from the catalog and the roster only, so that no stranger can make t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -13,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from services.contracts.beat import Beat
 from services.contracts.events import Usage
+from services.gateway.generations import draining_s, generations
 
 CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 _LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -136,6 +138,7 @@ class _RosterCollector(Collector):
             for name, value in list(beat.facts.items())[:_MAX_FACTS]:
                 facts.add_metric((beat.component, beat.instance, name), value)
         yield facts
+        yield from _generations(beats, time.time())
 
     @staticmethod
     def _gauge(beats: list[Beat], name: str, text: str, value: Callable[[Beat], float]) -> Metric:
@@ -150,3 +153,30 @@ class _RosterCollector(Collector):
         for beat in beats:
             family.add_metric((beat.component, beat.instance), value(beat))
         return family
+
+
+def _generations(beats: list[Beat], now_s: float) -> Iterator[Metric]:
+    """What a swap looks like: which generations there are, in which state, and what is on its way out."""
+    instances = GaugeMetricFamily(
+        "turnout_generation_instances",
+        "Instances of a generation in a state",
+        labels=("component", "generation", "state"),
+    )
+    share = GaugeMetricFamily(
+        "turnout_generation_share",
+        "Share of the requests it takes beside an older generation",
+        labels=("component", "generation"),
+    )
+    for it in generations(beats, now_s):
+        for state, count in it.states.items():
+            instances.add_metric((it.component, str(it.generation), state), count)
+        share.add_metric((it.component, str(it.generation)), it.share)
+    draining = GaugeMetricFamily(
+        "turnout_component_draining_seconds",
+        "Time since an instance that leaves takes nothing new",
+        labels=("component", "instance", "generation"),
+    )
+    for beat in beats:
+        if (seconds := draining_s(beat, now_s)) is not None:
+            draining.add_metric((beat.component, beat.instance, str(beat.generation)), seconds)
+    yield from (instances, share, draining)

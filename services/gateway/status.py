@@ -10,11 +10,12 @@ import msgspec
 from services.bus.call import ROUTER
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
+from services.gateway.generations import generations
 from services.gateway.health import missing
 
 
 class StatusOut(msgspec.Struct, frozen=True):
-    """Times are seconds since the epoch. An instance is its last beat."""
+    """Times are seconds since the epoch. An instance is its last beat; generations are what its instances add up to."""
 
     revision: int
     now_s: float
@@ -28,7 +29,8 @@ class StatusOut(msgspec.Struct, frozen=True):
 async def status(edge: Edge, exchange: Exchange) -> None:
     """Show everything that is known of the system. The catalog holds the places of secrets, never a secret."""
     snapshot = exchange.state.snapshot
-    beats = edge.roster.all()
+    beats, now_s = edge.roster.all(), time.time()
+    living = generations(beats, now_s)
 
     def instances(component: str) -> list[dict[str, Any]]:
         own = sorted((b for b in beats if b.component == component), key=lambda b: b.instance)
@@ -37,12 +39,17 @@ async def status(edge: Edge, exchange: Exchange) -> None:
     await exchange.respond_json(
         StatusOut(
             revision=snapshot.revision,
-            now_s=time.time(),
+            now_s=now_s,
             started_s=edge.started_s,
             in_flight=edge.metrics.in_flight,
             missing=missing(snapshot, beats),
             components=[
-                {"name": name, **spec.model_dump(mode="json"), "instances": instances(name)}
+                {
+                    "name": name,
+                    **spec.model_dump(mode="json"),
+                    "instances": instances(name),
+                    "generations": [it for it in living if it.component == name],
+                }
                 for name, spec in snapshot.catalog.components.items()
             ],
             processes=instances(ROUTER) + instances("gateway"),

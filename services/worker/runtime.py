@@ -68,6 +68,8 @@ class Worker:
         self._generation = generation
         self._slots = Slots(slots, queue_max)
         self._state: State = "starting"
+        self._entered: tuple[State, float] = ("starting", time.time())
+        self._share = 1.0
         self._standby = standby
         self._detail = ""
         self._price: Price | None = None
@@ -100,10 +102,10 @@ class Worker:
         self._state = "standby" if self._standby else "ready"
         await self._announcer.announce()
 
-    async def serve(self) -> None:
-        """End the stand-by: from now on routers send work here."""
-        if self._state == "standby":
-            self._state = "ready"
+    async def serve(self, share: float = 1.0) -> None:
+        """End the stand-by: from now on routers send work here, or a share of it while an older generation serves."""
+        if self._state == "standby" or (self._state == "ready" and self._share != share):
+            self._state, self._share = "ready", share
             await self._announcer.announce()
 
     def reprice(self, price: Price) -> None:
@@ -138,43 +140,42 @@ class Worker:
 
     def beat(self) -> Beat:
         """The instance as others see it."""
-        if self._state in _LOADED:
-            what = self._service.describe()
-            state = self._state if self._state == "draining" or what.state == "ready" else what.state
-            return Beat(
-                component=self._component,
-                kind=self._kind,
-                instance=self._instance,
-                generation=self._generation,
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                state=state,
-                model=what.model,
-                detail=what.detail,
-                capabilities=what.capabilities,
-                params=what.params,
-                context_tokens=what.context_tokens,
-                local=what.local,
-                slots=self._slots.slots,
-                in_use=self._slots.in_use,
-                queued=self._slots.queued,
-                queue_max=self._slots.queue_max,
-                price=self._price or what.price or Price(),
-                speed=Speed(self._slots.service_s, self._first_event_s, self._slots.waited_s),
-                totals=self._totals,
-                facts=what.facts,
-                started_s=self._started_s,
-            )
-        return Beat(
+        what = self._service.describe() if self._state in _LOADED else None
+        # What a service says of itself counts, but not against an order to leave.
+        state = self._state if what is None or self._state == "draining" or what.state == "ready" else what.state
+        if state != self._entered[0]:
+            self._entered = state, time.time()
+        told = Beat(
             component=self._component,
             kind=self._kind,
             instance=self._instance,
             generation=self._generation,
             pid=os.getpid(),
             host=socket.gethostname(),
-            state=self._state,
+            state=state,
             detail=self._detail,
             started_s=self._started_s,
+            since_s=self._entered[1],
+            share=self._share,
+        )
+        if what is None:
+            return told
+        return msgspec.structs.replace(
+            told,
+            model=what.model,
+            detail=what.detail,
+            capabilities=what.capabilities,
+            params=what.params,
+            context_tokens=what.context_tokens,
+            local=what.local,
+            slots=self._slots.slots,
+            in_use=self._slots.in_use,
+            queued=self._slots.queued,
+            queue_max=self._slots.queue_max,
+            price=self._price or what.price or Price(),
+            speed=Speed(self._slots.service_s, self._first_event_s, self._slots.waited_s),
+            totals=self._totals,
+            facts=what.facts,
         )
 
     async def _on_task(self, message: Incoming) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +24,10 @@ from typer.testing import CliRunner, Result
 from services.contracts.errors import TurnoutError
 from services.controller.ask import Answered, events, last_line, texts
 from services.controller.cli import app
+from services.controller.client import Client
 from services.controller.ingest import Summary, search
-from services.controller.status import duration, table
-from tests.support.running import free_port
+from services.controller.status import duration, table, watch
+from tests.support.running import eventually, free_port
 
 
 @dataclass
@@ -316,6 +321,55 @@ def test_the_table_shows_each_instance_and_what_does_not_run() -> None:
 def test_status_as_json_is_what_the_gateway_said(server: Server) -> None:
     server.json(200, STATUS)
     assert json.loads(server.run("status", "--json").stdout) == STATUS
+
+
+def test_the_table_says_what_drains_for_how_long_and_what_is_on_trial() -> None:
+    leaving = {"instance": "small-1", "generation": 1, "state": "draining", "since_s": 100.0}
+    trying = {"instance": "small-2", "generation": 2, "state": "ready", "share": 0.1}
+    shown = {"revision": 7, "components": [{"name": "small", "kind": "llm_local", "instances": [leaving, trying]}]}
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(table(shown, now_s=165.0))
+    assert "draining for 1 min 5 s" in captured.get()
+    assert "ready, takes 10%" in captured.get()
+
+
+def test_watching_shows_what_changes_and_outlives_a_gateway_that_is_away(server: Server) -> None:
+    later = json.loads(json.dumps(STATUS).replace("Smol", "Other"))
+    answers = iter([(200, STATUS), (200, later), (503, {"error": {"message": "not now"}}), (200, STATUS)])
+
+    def answer(_path: str, _body: bytes) -> tuple[int, bytes, dict[str, str]]:
+        status, body = next(answers)
+        return status, json.dumps(body).encode(), {}
+
+    server.answer = answer
+    screen = io.StringIO()
+    shown: list[str] = []
+
+    def pause(_seconds: float) -> None:
+        shown.append(screen.getvalue())
+        screen.truncate(0)
+        if len(shown) == 4:
+            raise KeyboardInterrupt
+
+    console = Console(file=screen, width=200, force_terminal=True)
+    assert watch(Client(server.url), console, pause) == 0
+    assert "Other" not in shown[0]
+    assert "Other" in shown[1]
+    assert "not now" in shown[2]
+    assert "Other" in shown[2]
+    assert "Smol" in shown[3]
+    assert "not now" not in shown[3]
+
+
+def test_ctrl_c_ends_the_watching_without_a_traceback(server: Server) -> None:
+    server.json(200, STATUS)
+    command = [sys.executable, "-m", "services.controller.cli", "status", "--watch", "--url", server.url]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    eventually(lambda: len(server.requests) >= 2, 30, "a second look")
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=10)
+    assert (watching.returncode, said) == (0, "")
 
 
 def test_something_else_on_the_port_is_noticed(server: Server) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Any
 
 import openai
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from services.bus.memory import MemoryBus
 from services.contracts import subjects
 from services.contracts.beat import Beat, State
+from services.gateway.generations import generations
 from services.gateway.health import missing
 from services.gateway.metrics import Metrics
 from tests.services.gateway.support import Scripted, catalog, front
@@ -66,6 +69,36 @@ async def test_status_shows_catalog_and_instances() -> None:
     assert instances == {"small": ["small-1"], "big": [], "off": [], "docs": []}
     assert [beat["instance"] for beat in status["processes"]] == ["router-1"]
     assert status["missing"] == {}
+    (generation,) = status["components"][0]["generations"]
+    assert (generation["generation"], generation["states"], generation["share"]) == (1, {"ready": 1}, 1.0)
+    assert generation["draining_s"] is None
+
+
+def _of(generation: int, number: int, state: State, since_s: float = 0.0, **more: Any) -> Beat:
+    return Beat("small", "k", f"small-{number}", generation, 1, "h", state, since_s=since_s, **more)
+
+
+def test_a_generation_is_what_its_instances_add_up_to() -> None:
+    beats = [
+        _of(2, 3, "ready", in_use=1, share=0.1),
+        _of(1, 1, "draining", 90.0, in_use=2),
+        _of(1, 2, "draining", 60.0),
+        _of(1, 4, "ready", 10.0),
+    ]
+    old, new = generations(beats, now_s=100.0)
+    assert (old.states, old.in_use, old.share, old.draining_s) == ({"draining": 2, "ready": 1}, 2, 1.0, 40.0)
+    assert (new.states, new.in_use, new.share, new.draining_s) == ({"ready": 1}, 1, 0.1, None)
+
+
+def test_metrics_show_each_generation_and_for_how_long_what_leaves_has_drained() -> None:
+    beats = [_of(1, 1, "draining", time.time() - 30), _of(2, 2, "ready", share=0.25)]
+    text = Metrics(lambda: beats).render().decode()
+    assert 'turnout_generation_instances{component="small",generation="1",state="draining"} 1.0' in text
+    assert 'turnout_generation_instances{component="small",generation="2",state="ready"} 1.0' in text
+    assert 'turnout_generation_share{component="small",generation="2"} 0.25' in text
+    (line,) = [it for it in text.splitlines() if it.startswith("turnout_component_draining_seconds{")]
+    assert line.startswith('turnout_component_draining_seconds{component="small",generation="1",instance="small-1"} ')
+    assert float(line.split()[-1]) >= 30
 
 
 async def test_metrics_count_requests_tokens_cost_and_facts() -> None:
