@@ -30,8 +30,9 @@ from router.coming import Coming
 from router.dispatch import Dispatcher
 from router.enrich import with_passages, with_screen_text
 from router.features import features_of
+from router.generations import draw_of, serving
 from router.journey import Journey
-from router.policy import Choice, World, choose, newest
+from router.policy import Choice, World, choose
 from router.predictor import Predictor
 from router.refusal import refusal
 from services.bus.roster import Roster
@@ -175,10 +176,10 @@ class Router:
         return PREPARE if len(journey.running.instances) > 1 else await self._run(journey)
 
     def _choice(self, journey: Journey) -> Choice:
-        serving = newest(self._roster.ready())
-        asleep = self._coming.asleep(serving, journey.settings.sleepers - journey.held)
+        taking = serving(self._roster.ready(), draw_of(journey.task.root), journey.excluded)
+        asleep = self._coming.asleep(taking, journey.settings.sleepers - journey.held)
         world = World(
-            beats=[beat for beat in (*serving, *asleep) if beat.component in journey.settings.profiles],
+            beats=[beat for beat in (*taking, *asleep) if beat.component in journey.settings.profiles],
             profiles=journey.settings.profiles,
             pending=self._dispatcher.pending(),
             relevance=journey.relevance,

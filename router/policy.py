@@ -6,7 +6,7 @@ read into text, passages found in the documents).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from router.needs import Needs
@@ -170,18 +170,6 @@ def _plans(
             chains.append((searcher, beat))
         plans.extend(_plan(chain, needs, world, estimates, output_tokens) for chain in chains)
     return plans
-
-
-def newest(beats: Iterable[Beat]) -> list[Beat]:
-    """Of each component the instances of its newest generation: once those serve, nothing goes to older ones."""
-    found: dict[str, list[Beat]] = {}
-    for beat in beats:
-        rivals = found.setdefault(beat.component, [])
-        if not rivals or beat.generation == rivals[0].generation:
-            rivals.append(beat)
-        elif beat.generation > rivals[0].generation:
-            found[beat.component] = [beat]
-    return [beat for rivals in found.values() for beat in rivals]
 
 
 def _quickest(world: World) -> dict[str, Beat]:

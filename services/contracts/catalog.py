@@ -51,6 +51,17 @@ class Replicas(Model):
         return self
 
 
+class Canary(Model):
+    """A changed component proves itself on a share of the requests before it takes over, or is rolled back."""
+
+    share: float = Field(0.1, gt=0, le=0.5, description="of the component's requests that the new instances take")
+    requests: int = Field(100, ge=10, le=1_000_000, description="answers of the new instances that decide the trial")
+    minutes: float = Field(10.0, gt=0, le=1440, description="longest trial; it is decided by what there is then")
+    max_errors: float = Field(0.02, ge=0, le=1, description="by how much the share of failed answers may be higher")
+    max_slowdown: float = Field(1.5, ge=1, le=100, description="times the old p95 of the time to an answer's end")
+    max_quality_loss: float = Field(0.1, ge=0, le=1, description="by how much the share of good answers may be lower")
+
+
 class Swap(Model):
     """How a changed component is exchanged."""
 
@@ -62,6 +73,13 @@ class Swap(Model):
     drain_s: float = Field(60.0, ge=0, le=3600, description="how long running answers may go on after a swap")
     start_s: float = Field(600.0, gt=0, le=7200, description="how long new instances may take to load")
     probe: bool = Field(True, description="ask the new instances something before they serve")
+    canary: Canary | None = Field(None, description="try new instances on a share of the requests first")
+
+    @model_validator(mode="after")
+    def _beside(self) -> Swap:
+        if self.canary is not None and self.mode == "replace":
+            raise ValueError("`canary` needs old and new instances side by side, `mode: replace` has none")
+        return self
 
 
 class KeyRef(Model):
@@ -146,10 +164,19 @@ class Retrieval(ComponentBase):
     """Searches the documents it was given; also makes embeddings."""
 
     kind: Literal["retrieval"]
-    swap: Swap = Swap(mode="replace")  # its index has one writer
+    swap: Swap = Swap(mode="replace")
     path: str = Field(".turnout/documents", description="folder of the index; relative to the configuration file")
     chunk_chars: int = Field(900, ge=100, le=20_000, description="longest passage, in characters")
     max_document_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+
+    @model_validator(mode="after")
+    def _one_writer(self) -> Retrieval:
+        """The index has one writer, so that the old instance always leaves first; only how fast it does is a choice."""
+        if self.swap.canary is not None or (self.swap.mode != "replace" and "mode" in self.swap.model_fields_set):
+            raise ValueError("the index has one writer: `swap.mode` is always `replace`, and there is no `canary`")
+        if self.swap.mode != "replace":
+            return self.model_copy(update={"swap": self.swap.model_copy(update={"mode": "replace"})})
+        return self
 
 
 class ToolAgent(ComponentBase):

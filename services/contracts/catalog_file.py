@@ -123,7 +123,13 @@ def _known_keys(loc: _Location) -> set[str]:
     sections: dict[str, type[BaseModel]] = {"gateway": model.Gateway, "router": model.Router}
     if len(loc) > 1 and str(loc[0]) in sections:
         return set(sections[str(loc[0])].model_fields)
-    nested: dict[str, type[BaseModel]] = {"price": model.PriceSpec, "replicas": model.Replicas, "key": model.KeyRef}
+    nested: dict[str, type[BaseModel]] = {
+        "price": model.PriceSpec,
+        "replicas": model.Replicas,
+        "key": model.KeyRef,
+        "swap": model.Swap,
+        "canary": model.Canary,
+    }
     if len(loc) > 1 and str(loc[-2]) in nested:
         return set(nested[str(loc[-2])].model_fields)
     return set(model.Catalog.model_fields)

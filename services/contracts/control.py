@@ -55,12 +55,14 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True):
         revision: of the catalog in force now.
         changes: what was done, a line each.
         swap_s: from the order to the moment the new instances served; load_s: of that, loading and probing.
+        trial: what is tried on a share of the requests before it is in force, for a person; empty: nothing is.
     """
 
     revision: int = 0
     changes: tuple[str, ...] = ()
     swap_s: float = 0.0
     load_s: float = 0.0
+    trial: str = ""
     error: ErrorInfo | None = None
     events: tuple[Happening, ...] = ()
 
@@ -78,10 +80,14 @@ class Happening(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """To one instance: begin to serve (it was started on stand-by), or finish what runs within `grace_s` and leave."""
+    """To one instance: begin to serve (it was started on stand-by), or finish what runs within `grace_s` and leave.
+
+    `share` is that of the component's requests it is to take with its generation while an older one serves too.
+    """
 
     do: Literal["serve", "drain"]
     grace_s: float = 0.0
+    share: float = 1.0
 
 
 COMMAND_DECODER = msgspec.msgpack.Decoder(Command)

@@ -1,21 +1,25 @@
 """The one owner of what runs: takes orders one after the other, carries each out whole or not at all.
 
-Saving the file, `turnout apply`, `PUT /admin/catalog`, a roll-back and the autoscaler all end up in the same queue.
+Saving the file, `turnout apply`, `PUT /admin/catalog`, a roll-back, the autoscaler and the verdict of a trial all end
+up in the same queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
+import stamina
+import structlog
 from pydantic import ValidationError
 
-from services.bus.port import Incoming
+from services.bus.port import Incoming, Subscription
 from services.contracts import subjects
 from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.catalog_file import parse
@@ -30,24 +34,38 @@ from services.contracts.control import (
     ScaleTo,
     Wake,
 )
-from services.contracts.errors import ConfigError, Conflict, InvalidRequest, NotFound, TurnoutError
+from services.contracts.errors import ConfigError, Conflict, InternalError, InvalidRequest, NotFound, TurnoutError
 from services.contracts.messages import encode
 from services.controller.autoscale import Watched, step
 from services.controller.changes import changes
 from services.controller.check import problems
+from services.controller.journal import Journal
+from services.controller.judge import Judgement
 from services.controller.positions import line_in
-from services.controller.reconciler import Instance, Plan, plan, wanted
+from services.controller.reconciler import Instance, Plan, fingerprint, plan, wanted
 from services.controller.rollout import Parts, Rollout
+from services.controller.trial import Trial
 
-_EVENTS_KEPT = 1000
+log = structlog.get_logger()
+
 _LOOK_S = 0.5
+_STORE_TRIES = 60
+_STORE_AGAIN_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Conclude:
+    """The controller's order to itself: a trial has come to its end."""
+
+    trial: Trial
+    judgement: Judgement
 
 
 @dataclass(eq=False)
 class _Waiting:
-    """An order in the queue. `done` is None where nobody waits."""
+    """An order in the queue, and who waits for its end."""
 
-    command: Command
+    command: Command | _Conclude
     done: asyncio.Future[Done]
     arrived_s: float = field(default_factory=time.monotonic)
 
@@ -59,10 +77,12 @@ class Controller:
         self._parts = parts
         self._snapshot = snapshot
         self._next: Snapshot | None = None
+        self._trial: Trial | None = None
         self._chosen: dict[str, int] = {}
+        self._ended: frozenset[str] = frozenset()  # of trials, still finishing what they do
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._newest_apply: Apply | None = None
-        self._happenings: deque[Happening] = deque(maxlen=_EVENTS_KEPT)
+        self._journal = Journal(parts.bus)
         self._background: set[asyncio.Task[None]] = set()
 
     @property
@@ -72,9 +92,12 @@ class Controller:
 
     def catalog_for(self, instance: Instance) -> Catalog:
         """The catalog that an instance is built from."""
-        return (self._next or self._snapshot).catalog if instance.standby else self._snapshot.catalog
+        if not instance.standby:
+            return self._snapshot.catalog
+        coming = self._next or (self._trial.following if self._trial is not None else self._snapshot)
+        return coming.catalog
 
-    def submit(self, command: Command) -> asyncio.Future[Done]:
+    def submit(self, command: Command | _Conclude) -> asyncio.Future[Done]:
         """Queue an order; the future tells how it went, and never raises."""
         waiting = _Waiting(command, asyncio.get_running_loop().create_future())
         self._queue.put_nowait(waiting)
@@ -105,11 +128,12 @@ class Controller:
             for name, spec in self._snapshot.catalog.components.items():
                 if not spec.enabled or spec.replicas.min == spec.replicas.max:
                     continue
-                present = sum(1 for i in self._parts.supervisor.running if i.component == name)
+                present = self._present(name)
                 before = replace(watched.get(name, Watched(present)), wanted=present)
-                beats = self._parts.roster.ready(name)
+                beats = [beat for beat in self._parts.roster.ready(name) if beat.instance not in self._tried]
                 after = watched[name] = step(before, beats, spec.replicas, time.monotonic())
-                if after.wanted != present and beats:
+                asleep_on_trial = after.wanted == 0 and self._trial is not None and self._trial.on_trial(name)
+                if after.wanted != present and beats and not asleep_on_trial:
                     done = await self.submit(ScaleTo(name, after.wanted))
                     if done.error is not None:
                         watched.pop(name)  # look anew before asking again
@@ -119,31 +143,26 @@ class Controller:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._journal.stop()
 
     def happened(self, what: str, text: str, instance: Instance | None = None) -> None:
         """Note an event and tell whoever listens."""
-        event = Happening(
-            time.time(),
-            what,
-            f"{instance.name} {text}" if instance else text,
-            instance.component if instance else "",
-            instance.name if instance else "",
-            instance.generation if instance else 0,
-            self._snapshot.revision,
+        self._journal.note(
+            Happening(
+                time.time(),
+                what,
+                f"{instance.name} {text}" if instance else text,
+                instance.component if instance else "",
+                instance.name if instance else "",
+                instance.generation if instance else 0,
+                self._snapshot.revision,
+            )
         )
-        self._happenings.append(event)
-        self._in_background(self._tell(event))
 
     def _in_background(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    async def _tell(self, event: Happening) -> None:
-        try:
-            await self._parts.bus.publish(subjects.EVENTS, encode(event))
-        except TurnoutError:
-            return  # the bus is away: the event is kept, and told to whoever asks later
 
     async def _on_command(self, message: Incoming) -> None:
         try:
@@ -152,7 +171,7 @@ class Controller:
             await self._answer(message.reply, Done(error=InvalidRequest("the order is not readable").to_info()))
             return
         if isinstance(command, Report):  # needs no turn
-            await self._answer(message.reply, Done(self._snapshot.revision, events=tuple(self._happenings)))
+            await self._answer(message.reply, Done(self._snapshot.revision, events=self._journal.newest))
             return
         done = self.submit(command)
         if message.reply:
@@ -170,11 +189,22 @@ class Controller:
         try:
             if isinstance(command, ScaleTo | Wake):
                 return await self._scale(command)
+            if isinstance(command, _Conclude):
+                return await self._conclude(command, waiting.arrived_s)
+            if self._trial is not None and isinstance(command, Rollback) and command.revision is None:
+                lines = self._trial.lines
+                self._end_trial("as ordered")
+                return Done(self._snapshot.revision, tuple(f"not any more: {line}" for line in lines))
             catalog = await self._catalog_of(command)
             return await self._apply(catalog, waiting.arrived_s)
         except TurnoutError as error:
             self.happened("refused", error.message)
             return Done(self._snapshot.revision, error=error.to_info())
+        except Exception:  # the boundary: an order that goes wrong must not be the last one
+            log.exception("order_failed")
+            failure = InternalError("the controller failed; its log has the details")
+            self.happened("refused", failure.message)
+            return Done(self._snapshot.revision, error=failure.to_info())
 
     async def _catalog_of(self, command: Command) -> Catalog:
         """The catalog that is asked for, checked as far as that goes without starting anything.
@@ -215,6 +245,10 @@ class Controller:
     async def _apply(self, catalog: Catalog, arrived_s: float) -> Done:
         old = self._snapshot
         lines = changes(old.catalog, catalog)
+        if self._trial is not None:
+            if not changes(self._trial.following.catalog, catalog):
+                return Done(old.revision, trial=self._trial.text)
+            self._end_trial("a later order has taken its place")
         if not lines:
             return Done(old.revision)
         bounded = {
@@ -223,17 +257,39 @@ class Controller:
             if name in catalog.components
         }
         following = Snapshot(base_dir=old.base_dir, catalog=catalog)
-        steps = plan(wanted(following, bounded), self._parts.supervisor.running, self._parts.supervisor.leaving)
+        steps = self._steps(following, bounded)
+        replaced = {instance.component for instance in steps.stop}
+        rules = {
+            i.component: canary
+            for i in steps.start
+            if (canary := catalog.components[i.component].swap.canary) is not None and i.component in replaced
+        }
         self.happened("applying", "; ".join(lines))
-        rollout, load_s = await self._exchange(steps, following)
-        await self._commit(following)
+        async with self._bringing_up(steps, following) as (rollout, load_s):
+            trial = Trial(rollout, following, rules, lines)
+            if rules:
+                listening = await self._parts.bus.subscribe(subjects.DECISIONS, trial.on_decision)
+                await rollout.try_out({name: canary.share for name, canary in rules.items()})
+            else:
+                await rollout.switch()
+                await self._commit(following)
+        took_s = time.monotonic() - arrived_s
+        if rules:
+            self._trial = trial
+            self.happened("trial", trial.text)
+            self._in_background(self._watch(trial, listening))
+            return Done(old.revision, lines, took_s, load_s, trial.text)
         self._chosen = bounded
         self.happened("applied", f"revision {self._snapshot.revision} is in force")
         self._in_background(rollout.finish())
-        return Done(self._snapshot.revision, lines, time.monotonic() - arrived_s, load_s)
+        return Done(self._snapshot.revision, lines, took_s, load_s)
 
-    async def _exchange(self, steps: Plan, following: Snapshot) -> tuple[Rollout, float]:
-        """Bring up what is new, built from `following`, and let it serve; returns the time it took to load, seconds."""
+    @asynccontextmanager
+    async def _bringing_up(self, steps: Plan, following: Snapshot) -> AsyncIterator[tuple[Rollout, float]]:
+        """Bring up what is new, built from `following`: loaded and proven, it is the block's to let it serve.
+
+        Gives the rollout and the time it took to load, seconds. Where the block fails, what is new ends.
+        """
         rollout = Rollout(self._parts, steps, self._snapshot.catalog, following.catalog)
         began_s = time.monotonic()
         self._next = following
@@ -242,34 +298,107 @@ class Controller:
             data = following.model_dump_json().encode()
             await self._parts.bus.kv_put(subjects.STANDBY_BUCKET, subjects.CATALOG_KEY, data)
             await rollout.prepare()
-            load_s = time.monotonic() - began_s
-            await rollout.switch()
+            try:
+                yield rollout, time.monotonic() - began_s
+            except BaseException:
+                await rollout.undo_at_once()
+                raise
         finally:
             self._next = None
-        return rollout, load_s
 
     async def _commit(self, snapshot: Snapshot) -> None:
-        bus = self._parts.bus
+        """Put a catalog into force. This is the one moment that counts for a controller that comes after this one.
+
+        Raises:
+            TurnoutError: it cannot be stored, although the bus was given the time to come back.
+        """
         data = snapshot.model_dump_json().encode()
-        revision = await bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, data)
+        for attempt in stamina.retry_context(
+            on=TurnoutError, attempts=_STORE_TRIES, wait_initial=_STORE_AGAIN_S, wait_max=_STORE_AGAIN_S, timeout=None
+        ):
+            with attempt:
+                revision = await self._parts.bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, data)
         self._snapshot = snapshot.model_copy(update={"revision": revision})
-        await bus.publish(subjects.CATALOG_CHANGED, str(revision).encode())
+        with suppress(TurnoutError):  # they also look by themselves, every two seconds
+            await self._parts.bus.publish(subjects.CATALOG_CHANGED, str(revision).encode())
+
+    async def _watch(self, trial: Trial, listening: Subscription) -> None:
+        """Look at the evidence of a trial until it suffices, then order its end."""
+        try:
+            while self._trial is trial:
+                await asyncio.sleep(_LOOK_S)
+                died = next((i for i in trial.rollout.starting if self._parts.supervisor.endings(i.name)), None)
+                judgement = trial.judgement(died, time.monotonic())
+                if judgement.verdict != "go on":
+                    await self.submit(_Conclude(trial, judgement))
+                    return
+        finally:
+            await listening.stop()
+
+    async def _conclude(self, order: _Conclude, arrived_s: float) -> Done:
+        """Put what was tried into force, or end it."""
+        trial, judgement = order.trial, order.judgement
+        if self._trial is not trial:
+            return Done(self._snapshot.revision)  # it was ended meanwhile
+        if judgement.verdict != "promote":
+            self._end_trial(judgement.why)
+            return Done(self._snapshot.revision)
+        try:
+            await trial.rollout.switch()
+            await self._commit(trial.following)
+        except TurnoutError as error:
+            self._end_trial(error.message)
+            raise
+        self._trial = None
+        enabled = {name: spec for name, spec in trial.following.catalog.components.items() if spec.enabled}
+        prints = {name: fingerprint(spec) for name, spec in enabled.items()}
+        fit = Counter(i.component for i in self._parts.supervisor.running if prints.get(i.component) == i.fingerprint)
+        self._chosen = {name: fit[name] for name in enabled}
+        self.happened("promoted", f"revision {self._snapshot.revision} is in force: {judgement.why}")
+        leaving = self._steps(self._snapshot, self._chosen).stop
+        self._in_background(trial.rollout.finish(leaving))
+        return Done(self._snapshot.revision, trial.lines, time.monotonic() - arrived_s)
+
+    def _end_trial(self, why: str) -> None:
+        """What is tried takes nothing more and leaves; the old generation has never stopped."""
+        if self._trial is None:
+            return
+        trial, self._trial = self._trial, None
+        self._ended |= trial.names
+        self.happened("rolled_back", why)
+        self._in_background(self._undo(trial))
+
+    async def _undo(self, trial: Trial) -> None:
+        await trial.rollout.undo()
+        self._ended -= trial.names
+
+    @property
+    def _tried(self) -> frozenset[str]:
+        """Names of the instances that are not, or not yet, those of the catalog in force."""
+        return self._ended | (self._trial.names if self._trial is not None else frozenset())
+
+    def _present(self, component: str) -> int:
+        """How many instances of a component run, those on trial aside."""
+        return sum(i.component == component and i.name not in self._tried for i in self._parts.supervisor.running)
+
+    def _steps(self, snapshot: Snapshot, chosen: Mapping[str, int]) -> Plan:
+        """From what runs to what a catalog asks for, those on trial aside."""
+        running = [i for i in self._parts.supervisor.running if i.name not in self._tried]
+        return plan(wanted(snapshot, chosen), running, (*self._parts.supervisor.leaving, *self._tried))
 
     async def _scale(self, command: ScaleTo | Wake) -> Done:
         spec = self._snapshot.catalog.components.get(command.component)
         if spec is None or not spec.enabled:
             raise NotFound(f"there is no component {command.component!r} to scale")
-        present = sum(1 for i in self._parts.supervisor.running if i.component == command.component)
+        present = self._present(command.component)
         count = command.count if isinstance(command, ScaleTo) else max(1, present)
         if not spec.replicas.min <= count <= spec.replicas.max:
             bounds = f"{spec.replicas.min} to {spec.replicas.max}"
             raise InvalidRequest(f"{command.component} runs {bounds} instances (replicas): change the catalog first")
         if count == present:
             return Done(self._snapshot.revision)
-        self._chosen[command.component] = count
-        steps = plan(
-            wanted(self._snapshot, self._chosen), self._parts.supervisor.running, self._parts.supervisor.leaving
-        )
+        chosen = {**self._chosen, command.component: count}
+        steps = self._steps(self._snapshot, chosen)
         mine = Plan(
             tuple(i for i in steps.start if i.component == command.component),
             tuple(i for i in steps.stop if i.component == command.component),
@@ -277,6 +406,8 @@ class Controller:
         line = f"~ {command.component}: {present} -> {count} instances"
         self.happened("scaling", line)
         began_s = time.monotonic()
-        rollout, load_s = await self._exchange(mine, self._snapshot)
+        async with self._bringing_up(mine, self._snapshot) as (rollout, load_s):
+            await rollout.switch()
+        self._chosen = chosen
         self._in_background(rollout.finish())
         return Done(self._snapshot.revision, (line,), time.monotonic() - began_s, load_s)

@@ -103,7 +103,9 @@ def _report(response: httpx.Response) -> int:
     found = as_object(response)
     for line in found.get("changes") or ("nothing to do",):
         _print(str(line))
-    if found.get("changes"):
+    if found.get("trial"):
+        _print(f"{found['trial']}; revision {found['revision']} stays in force until then (`turnout events -f`)")
+    elif found.get("changes"):
         beyond_s = found["swap_s"] - found["load_s"]
         _print(f"revision {found['revision']} is in force, {found['swap_s']:.1f} s ({beyond_s:.2f} s beyond loading)")
     return 0

@@ -48,12 +48,16 @@ class Parts:
 
 
 class Rollout:
-    """Takes the steps of a plan from one catalog to another."""
+    """Takes the steps of a plan from one catalog to another.
+
+    Attributes:
+        starting: the instances that are new.
+    """
 
     def __init__(self, parts: Parts, steps: Plan, old: Catalog, new: Catalog) -> None:
         self._parts = parts
         self._old, self._new = old, new
-        self._starting = tuple(replace(instance, standby=True) for instance in steps.start)
+        self.starting = tuple(replace(instance, standby=True) for instance in steps.start)
         self._leaving = steps.stop
         self._gone: list[Instance] = []  # those that had to leave first
 
@@ -63,8 +67,8 @@ class Rollout:
         Raises:
             TurnoutError: one cannot be had. What ran before still does.
         """
-        at_once = [i for i in self._starting if not self._replaced(i)]
-        later = [i for i in self._starting if self._replaced(i)]
+        at_once = [i for i in self.starting if not self._replaced(i)]
+        later = [i for i in self.starting if self._replaced(i)]
         try:
             await self._bring_up(at_once)
             if later:
@@ -73,27 +77,55 @@ class Rollout:
                 await self._retire(self._gone, self._old)
                 await self._bring_up(later)
         except BaseException:
-            await self._parts.supervisor.stop_some((i.name for i in self._starting), _GRACE_S)
-            if self._gone:
-                self._parts.supervisor.start(self._gone)
-                await self._loaded(self._gone)
+            await self.undo_at_once()
             raise
 
+    async def try_out(self, shares: Mapping[str, float]) -> None:
+        """Let the new ones of some components serve beside the old ones. `shares` of the requests, by component."""
+        trying = [i for i in self.starting if i.component in shares]
+        await self._serve(trying, shares)
+        for instance in trying:
+            self._parts.tell("trying", f"takes its part of {shares[instance.component]:.0%} of the requests", instance)
+
+    async def undo_at_once(self) -> None:
+        """Stop the new ones, and start those again that had to leave for them."""
+        await self._parts.supervisor.stop_some((i.name for i in self.starting), _GRACE_S)
+        if self._gone:
+            self._parts.supervisor.start(self._gone)
+            await self._loaded(self._gone)
+
     async def switch(self) -> None:
-        """Let the new ones serve."""
-        for instance in self._starting:
+        """Let the new ones serve.
+
+        Raises:
+            ComponentTimeout: one does not, although it is loaded.
+        """
+        for instance in self.starting:
             self._parts.supervisor.promote(instance.name)
-            await self._parts.bus.publish(subjects.order(instance.name), encode(Order("serve")))
-        names = {i.name for i in self._starting}
-        async with asyncio.timeout(_MARGIN_S):
-            while any(b.state == "standby" for b in self._parts.roster.all() if b.instance in names):
-                await first_of(self._parts.roster.changed(), asyncio.sleep(_TICK_S))
-        for instance in self._starting:
+        await self._serve(self.starting, {})
+        for instance in self.starting:
             self._parts.tell("serving", "serves", instance)
 
-    async def finish(self) -> None:
-        """Have the old ones finish what they do and leave."""
-        await self._retire([i for i in self._leaving if i not in self._gone], self._old)
+    async def finish(self, leaving: Iterable[Instance] | None = None) -> None:
+        """Have the old ones finish what they do and leave. `leaving` where other ones do than was planned."""
+        old = self._leaving if leaving is None else leaving
+        await self._retire([i for i in old if i not in self._gone], self._old)
+
+    async def undo(self) -> None:
+        """Have the new ones finish what they do and leave."""
+        await self._retire(list(self.starting), self._new)
+
+    async def _serve(self, instances: Iterable[Instance], shares: Mapping[str, float]) -> None:
+        late = {i.name: shares.get(i.component, 1.0) for i in instances}
+        give_up_s = time.monotonic() + _MARGIN_S
+        while late:
+            if time.monotonic() > give_up_s:
+                raise ComponentTimeout(f"{', '.join(late)} did not begin to serve within {_MARGIN_S:g} s")
+            for name, share in late.items():  # again and again: a bus that has just restarted may have lost an order
+                await self._parts.bus.publish(subjects.order(name), encode(Order("serve", share=share)))
+            await first_of(self._parts.roster.changed(), asyncio.sleep(_TICK_S))
+            beats = {beat.instance: beat for beat in self._parts.roster.all()}
+            late = {name: share for name, share in late.items() if name in beats and _waits(beats[name], share)}
 
     def _replaced(self, instance: Instance) -> bool:
         """Whether the old instances must leave before this one comes: its section says so, and there are some."""
@@ -160,3 +192,8 @@ class Rollout:
     def _swap(self, instance: Instance, catalog: Catalog) -> Swap:
         spec = catalog.components.get(instance.component)
         return spec.swap if spec is not None else Swap()
+
+
+def _waits(beat: Beat, share: float) -> bool:
+    """Whether an instance has not yet done as it was told. An `unconfigured` one waits for its user."""
+    return beat.state == "standby" or (beat.state == "ready" and beat.share != share)

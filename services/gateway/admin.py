@@ -126,9 +126,8 @@ async def _carry_out(edge: Edge, exchange: Exchange, command: Command) -> None:
     done = await _order(edge, command, _ORDER_TIMEOUT_S)
     if done.error is not None:
         raise from_info(done.error)
-    await exchange.respond_json(
-        {"revision": done.revision, "changes": done.changes, "swap_s": done.swap_s, "load_s": done.load_s}
-    )
+    shown = {"revision": done.revision, "changes": done.changes, "swap_s": done.swap_s, "load_s": done.load_s}
+    await exchange.respond_json({**shown, "trial": done.trial} if done.trial else shown)
 
 
 async def _order(edge: Edge, command: Command, timeout_s: float) -> Done:

@@ -58,7 +58,7 @@ class Orders:
             log.warning("bad_order", error=str(error))
             return
         if order.do == "serve":
-            await self._worker.serve()
+            await self._worker.serve(order.share)
         elif not self._leave.done():
             self._leave.set_result(order.grace_s)
 

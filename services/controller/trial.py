@@ -1,0 +1,138 @@
+"""A generation on trial: it takes a share of the requests, and what became of them is counted beside the old one's.
+
+The evidence is in the records of requests that gateways publish. Nothing of a trial is stored: a controller that starts
+anew finds the catalog that was in force, and the trial has not been.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from services.bus.port import Incoming
+from services.contracts.catalog import Canary, Snapshot
+from services.contracts.decision import DECISION_DECODER, Decision
+from services.contracts.errors import Cancelled
+from services.controller.judge import Judgement, Record, judge
+from services.controller.reconciler import Instance
+from services.controller.rollout import Rollout
+
+_ENDED_WELL = frozenset({"stop", "tool_calls"})
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One answer of one instance. `time_ms` is None where it failed; `quality`, 0..1, where nothing is known of it."""
+
+    component: str
+    instance: str
+    time_ms: float | None
+    quality: float | None = None
+
+
+def evidence(decision: Decision) -> Iterator[Evidence]:
+    """What the record of a request says of the instances that were asked.
+
+    Whether an answer is good shows in how it ended: one that is empty or was cut off at its length limit is not.
+    """
+    for attempt in decision.attempts:
+        if attempt.error is not None and attempt.error.code != Cancelled.code:
+            yield Evidence(attempt.component, attempt.instance, None)
+    if not decision.instance:
+        return
+    if decision.error is not None:
+        if decision.error.code != Cancelled.code:
+            yield Evidence(decision.component, decision.instance, None)
+    elif decision.total_ms is not None:
+        whole = decision.finish_reason in _ENDED_WELL and decision.usage.output_tokens > 0
+        yield Evidence(decision.component, decision.instance, decision.total_ms, float(whole))
+
+
+@dataclass(eq=False)
+class _Tally:
+    """Grows as evidence comes in."""
+
+    times_ms: list[float] = field(default_factory=list)
+    failures: int = 0
+    good: float = 0.0
+    rated: int = 0
+
+    def add(self, seen: Evidence) -> None:
+        if seen.time_ms is None:
+            self.failures += 1
+        else:
+            self.times_ms.append(seen.time_ms)
+        if seen.quality is not None:
+            self.good += seen.quality
+            self.rated += 1
+
+    def record(self) -> Record:
+        return Record(self.times_ms, self.failures, self.good, self.rated)
+
+
+class Trial:
+    """One apply that waits for its verdict.
+
+    Attributes:
+        following: the catalog that will be in force if it passes.
+        names: of the new instances; those on stand-by beside the ones that take a share are among them.
+        lines: what the apply changes.
+    """
+
+    def __init__(
+        self, rollout: Rollout, following: Snapshot, rules: Mapping[str, Canary], lines: tuple[str, ...]
+    ) -> None:
+        self.rollout = rollout
+        self.following = following
+        self.lines = lines
+        self.names = frozenset(instance.name for instance in rollout.starting)
+        self._rules = rules
+        self._began_s = time.monotonic()
+        self._old = {component: _Tally() for component in rules}
+        self._new = {component: _Tally() for component in rules}
+
+    def on_trial(self, component: str) -> bool:
+        """Whether a component has two generations that serve."""
+        return component in self._rules
+
+    @property
+    def text(self) -> str:
+        """For a person."""
+        parts = (
+            f"{name} takes {rules.share:.0%} of its requests for {rules.requests} answers or {rules.minutes:g} min"
+            for name, rules in self._rules.items()
+        )
+        return f"on trial: {'; '.join(parts)}"
+
+    async def on_decision(self, message: Incoming) -> None:
+        """Count the record of a request."""
+        try:
+            decision = DECISION_DECODER.decode(message.data)
+        except msgspec.DecodeError:
+            return  # written by another version; it says nothing to us
+        for seen in evidence(decision):
+            if seen.component in self._rules:
+                side = self._new if seen.instance in self.names else self._old
+                side[seen.component].add(seen)
+
+    def judgement(self, died: Instance | None, now_s: float) -> Judgement:
+        """All components must pass, one that fails is enough to roll back.
+
+        Args:
+            died: one of the new instances that has; that alone decides.
+            now_s: of the monotonic clock.
+        """
+        if died is not None:
+            return Judgement("roll back", f"{died.name} died")
+        found = {
+            name: judge(rules, self._old[name].record(), self._new[name].record(), now_s - self._began_s)
+            for name, rules in self._rules.items()
+        }
+        for verdict in ("roll back", "go on"):
+            for name, judged in found.items():
+                if judged.verdict == verdict:
+                    return Judgement(judged.verdict, f"{name}: {judged.why}")
+        return Judgement("promote", "; ".join(f"{name}: {judged.why}" for name, judged in found.items()))
