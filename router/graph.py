@@ -29,6 +29,7 @@ from langgraph.pregel._write import ChannelWriteEntry
 from router.coming import Coming
 from router.dispatch import Dispatcher
 from router.enrich import with_passages, with_screen_text
+from router.explore import draw, explored
 from router.features import features_of
 from router.generations import draw_of, serving
 from router.journey import Journey
@@ -164,6 +165,7 @@ class Router:
             journey.held.add(awaited)
             choice = self._choice(journey)
         if not journey.candidates:
+            choice = self._explored(journey, choice)
             journey.candidates = choice.candidates
         journey.degraded = choice.degraded or journey.degraded
         if choice.order and not (choice.degraded and journey.task.wishes.strict):
@@ -174,6 +176,15 @@ class Router:
         if journey.running is None:
             return END
         return PREPARE if len(journey.running.instances) > 1 else await self._run(journey)
+
+    def _explored(self, journey: Journey, choice: Choice) -> Choice:
+        """Let chance have its share in a client's own request that leaves the choice to us."""
+        share, task = journey.settings.explore, journey.task
+        if not share or task.depth or task.wishes.strict or not journey.estimates:
+            return choice
+        choice = explored(choice, journey.wanted_now(), share, draw(task.id))
+        journey.propensities, journey.explored = choice.propensities, choice.explored
+        return choice
 
     def _choice(self, journey: Journey) -> Choice:
         taking = serving(self._roster.ready(), draw_of(journey.task.root), journey.excluded)

@@ -26,6 +26,7 @@ class Settings:
     quality_floor: float
     max_attempts: int
     sleepers: frozenset[str] = frozenset()
+    explore: float = 0.0
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Journey:
         reply: the subject on which the asker waits for the decision; told: it has been sent.
         excluded: instances not to be tried again. failures: what they said.
         held: components that have been waited for.
+        propensities, explored: what chance had to do with the choice (`router.explore`).
         running: what is being tried, and finally what answers.
         spent: by helpers and by attempts that failed; the answer's own usage comes with its end.
     """
@@ -63,6 +65,8 @@ class Journey:
     steps: list[Step] = field(default_factory=list)
     candidates: tuple[Candidate, ...] = ()
     degraded: str | None = None
+    propensities: Mapping[str, float] = field(default_factory=dict)
+    explored: bool = False
     running: Plan | None = None
     error: TurnoutError | None = None
     decision_s: float = 0.0
@@ -89,7 +93,10 @@ class Journey:
 
     def decision(self) -> Decision:
         """The record of this journey."""
-        answering = self.running.answering if self.running is not None and self.error is None else None
+        running = self.running if self.error is None else None
+        answering = running.answering if running is not None else None
+        # After a failure another component may answer than any that could have been drawn.
+        drawn = answering is not None and answering.component in self.propensities
         return Decision(
             id=self.task.root if self.task.depth == 0 else self.task.id,
             created_s=self.created_s,
@@ -103,6 +110,10 @@ class Journey:
             attempts=tuple(self.attempts),
             steps=tuple(self.steps),
             prediction=self.prediction,
+            predicted_quality=round(running.quality, 4) if running is not None and self.estimates else None,
+            prior_quality=round(running.prior, 4) if running is not None and running.prior is not None else None,
+            propensities=dict(self.propensities) if drawn else {},
+            explored=self.explored and drawn,
             features=_shown(self.features),
             quality_floor=self.wanted.quality_floor,
             decision_ms=round(self.decision_s * 1000, 3),

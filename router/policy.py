@@ -6,8 +6,8 @@ read into text, passages found in the documents).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from router.needs import Needs
 from router.predictor import Estimate
@@ -43,6 +43,9 @@ class Profile:
     quality: float | None = None
 
 
+_NO_PROFILE = Profile("tiny")
+
+
 @dataclass(frozen=True)
 class World:
     """One consistent view of everything a choice depends on.
@@ -61,7 +64,12 @@ class World:
 
 @dataclass(frozen=True)
 class Plan:
-    """A chain of instances with what is expected of it. `rejected` says why it is not eligible, or None."""
+    """A chain of instances with what is expected of it.
+
+    Attributes:
+        rejected: why it is not eligible, or None.
+        prior: what the predictor alone says of its quality; None where it was not asked or the operator knows better.
+    """
 
     instances: tuple[Beat, ...]
     quality: float
@@ -69,16 +77,22 @@ class Plan:
     wait_s: float
     finish_s: float
     rejected: str | None = None
+    prior: float | None = None
 
     @property
     def answering(self) -> Beat:
         """Who gives the answer."""
         return self.instances[-1]
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The components, in order."""
+        return tuple(beat.component for beat in self.instances)
+
     def candidate(self, rejected: str | None, *, predicted: bool) -> Candidate:
         """This plan as it is kept in the decision."""
         return Candidate(
-            steps=tuple(beat.component for beat in self.instances),
+            steps=self.steps,
             quality=round(self.quality, 4) if predicted else None,
             cost_usd=self.cost_usd,
             wait_s=round(self.wait_s, 4),
@@ -89,12 +103,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class Choice:
-    """The outcome: plans in the order in which to try them, and the record of all that were considered."""
+    """The outcome: plans in the order in which to try them, and the record of all that were considered.
+
+    Attributes:
+        propensities: probability of each component to be the first, where chance had a say (`router.explore`).
+        explored: chance put another plan in front.
+    """
 
     order: tuple[Plan, ...]
     candidates: tuple[Candidate, ...]
     degraded: str | None = None
     out_of_budget: bool = False
+    propensities: Mapping[str, float] = field(default_factory=dict)
+    explored: bool = False
 
 
 def choose(
@@ -200,9 +221,12 @@ def _plan(
     if answering.kind in _AGENTS and answering.totals.requests:
         cost += answering.totals.cost_usd / answering.totals.requests  # an agent pays for those it asks
     times = [_times(beat, world) for beat in chain]
+    quality = _quality(chain, needs, world, estimates)
+    learnt = estimates and world.profiles.get(answering.component, _NO_PROFILE).quality is None
     return Plan(
         instances=chain,
-        quality=_quality(chain, needs, world, estimates),
+        quality=quality,
+        prior=quality if learnt and "chat" in needs.capabilities else None,
         cost_usd=cost,
         wait_s=sum(wait for wait, _ in times),
         finish_s=sum(finish for _, finish in times),
@@ -216,7 +240,7 @@ def _quality(chain: tuple[Beat, ...], needs: Needs, world: World, estimates: Map
     documents bear on the question, an answer from memory counts only for the rest of the probability.
     """
     answering = chain[-1]
-    profile = world.profiles.get(answering.component, Profile("tiny"))
+    profile = world.profiles.get(answering.component, _NO_PROFILE)
     if "chat" not in needs.capabilities:
         return 1.0
 

@@ -1,8 +1,7 @@
 """Turnout's own decision log as JSON lines: one `Decision` a line, as JetStream keeps it.
 
 A decision holds everything about a request but its text and how good the answer was. Whoever exports the log adds what
-is known of them: `prompt`, `quality` (from feedback, 0..1), and, where the router explored, `propensities`: with which
-probability each component would have been taken.
+is known of them: `prompt`, and `quality` (from feedback, 0..1).
 """
 
 from __future__ import annotations

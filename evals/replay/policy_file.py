@@ -22,7 +22,7 @@ from services.contracts.errors import ConfigError
 
 # Reasons that are the logged policy's own taste, in the words of `router.policy`. Another policy may see it otherwise;
 # all other reasons say that the candidate could not do the task.
-_TASTE = ("dearer", "not better", "later", "predicted quality", "expected after", "costs about")
+_TASTE = ("dearer", "not better", "later", "predicted quality", "expected after", "costs about", "passed over")
 
 
 class ReplayPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

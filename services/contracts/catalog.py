@@ -229,6 +229,13 @@ class Router(Model):
     predictor: str | None = Field(None, description="predictor file; default: the one that is shipped")
     max_attempts: int = Field(3, ge=1, le=10)
     slots: int = Field(512, ge=1)
+    explore: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of requests whose component is drawn at random among all that can do them; the decision "
+        "keeps the probabilities, and `turnout eval replay` needs them",
+    )
 
 
 class Catalog(Model):

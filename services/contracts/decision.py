@@ -45,6 +45,10 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
         revision: of the catalog that was in force.
         degraded: why the best left was taken although it misses a wish, or None.
         prediction: version of the predictor that was used.
+        predicted_quality: what was expected of the way that was taken; prior_quality: what the predictor alone said of
+            it, before feedback corrected that. None where the caller chose, or the operator has set the quality.
+        propensities: with which probability each component would have been taken; empty where chance had no say.
+        explored: chance took this way, and not the policy.
         features: what the predictor was told beside the prompt (lengths, flags).
         decision_ms: time spent in choosing.
         usage: of everything: helpers, failed attempts and, once it has ended, the answer.
@@ -63,6 +67,10 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: tuple[Attempt, ...] = ()
     steps: tuple[Step, ...] = ()
     prediction: str = ""
+    predicted_quality: float | None = None
+    prior_quality: float | None = None
+    propensities: dict[str, float] = {}
+    explored: bool = False
     features: dict[str, float] = {}
     quality_floor: float = 0.0
     decision_ms: float = 0.0

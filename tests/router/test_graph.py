@@ -123,11 +123,15 @@ class System:
         return text, routed.decision
 
 
+def catalog(components: dict[str, dict[str, object]] | None = None, **router: object) -> Snapshot:
+    return Snapshot(revision=7, catalog=Catalog.model_validate({"router": router, "components": components or CATALOG}))
+
+
 @asynccontextmanager
-async def system(**services: Scripted) -> AsyncIterator[System]:
+async def system(snapshot: Snapshot | None = None, **services: Scripted) -> AsyncIterator[System]:
     """A router and one worker for each service; `small2` is a second instance of `small`."""
     bus = MemoryBus()
-    snapshot = Snapshot(revision=7, catalog=Catalog.model_validate({"components": CATALOG}))
+    snapshot = snapshot or catalog()
     async with AsyncExitStack() as stack:
         workers = {}
         for name, service in services.items():
@@ -162,6 +166,27 @@ async def test_answer_comes_from_the_cheapest_good_enough_and_the_decision_says_
     assert {c.steps: c.rejected for c in decision.candidates} == {("small",): None, ("cloud",): "dearer"}
     assert [a.component for a in decision.attempts] == ["small"]
     assert decision.prediction
+
+
+async def test_exploration_is_logged_with_its_propensities() -> None:
+    models = {"small": model(), "cloud": model(price=5.0)}
+    async with system(catalog(explore=1.0), **models) as it:
+        decisions = [(await it.ask(question("hi")))[1] for _ in range(40)]
+        pinned = (await it.ask(question("hi"), auto="small"))[1]
+        strict = (await it.ask(question("hi"), strict=True))[1]
+    assert {d.component for d in decisions} == {"small", "cloud"}
+    assert all(d.propensities == {"small": 0.5, "cloud": 0.5} for d in decisions)
+    assert {d.component for d in decisions if d.explored} == {"cloud"}
+    assert {d.predicted_quality for d in decisions if d.explored} == {0.95}
+    assert pinned.propensities == strict.propensities == {}
+
+
+async def test_without_exploration_chance_has_no_say() -> None:
+    async with system(small=model(), cloud=model(price=5.0)) as it:
+        _, decision = await it.ask(question("hi"))
+    assert decision.propensities == {}
+    assert decision.predicted_quality == 0.7
+    assert decision.prior_quality is None  # the operator has set it
 
 
 async def test_failure_before_the_first_byte_moves_to_the_next_candidate() -> None:
