@@ -33,6 +33,7 @@ from router.explore import draw, explored
 from router.features import features_of
 from router.generations import draw_of, serving
 from router.journey import Journey
+from router.learning import Calibration
 from router.policy import Choice, World, choose
 from router.predictor import Predictor
 from router.refusal import refusal
@@ -75,10 +76,12 @@ class Router:
         dispatcher: Dispatcher,
         predictor: Predictor,
         coming: Coming,
+        calibration: Calibration,
         tell: Callable[[Journey], Awaitable[None]],
     ) -> None:
         self._tell = tell
         self._coming = coming
+        self._calibration = calibration
         self._roster = roster
         self._dispatcher = dispatcher
         self._predictor = predictor
@@ -195,6 +198,7 @@ class Router:
             pending=self._dispatcher.pending(),
             relevance=journey.relevance,
             excluded=frozenset(journey.excluded),
+            offsets=self._calibration.offsets(),
         )
         return choose(journey.needs, journey.wanted_now(), world, journey.estimates, journey.output_tokens)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from router.learning import shifted, way
 from router.needs import Needs
 from router.predictor import Estimate
 from services.contracts.beat import Beat
@@ -53,6 +54,7 @@ class World:
     Attributes:
         beats: instances that are ready. pending: tasks sent to an instance since its last beat.
         profiles: by component. relevance: probability that the documents answer the question, 0..1.
+        offsets: what feedback has taught of each way (`router.learning`).
     """
 
     beats: Sequence[Beat]
@@ -60,6 +62,7 @@ class World:
     pending: Mapping[str, int]
     relevance: float = 0.0
     excluded: frozenset[str] = frozenset()
+    offsets: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -221,12 +224,19 @@ def _plan(
     if answering.kind in _AGENTS and answering.totals.requests:
         cost += answering.totals.cost_usd / answering.totals.requests  # an agent pays for those it asks
     times = [_times(beat, world) for beat in chain]
-    quality = _quality(chain, needs, world, estimates)
-    learnt = estimates and world.profiles.get(answering.component, _NO_PROFILE).quality is None
+    prior = quality = _quality(chain, needs, world, estimates)
+    learnt = (
+        "chat" in needs.capabilities
+        and bool(estimates)
+        and world.profiles.get(answering.component, _NO_PROFILE).quality is None
+    )
+    if learnt and world.offsets:
+        steps = tuple(beat.component for beat in chain)
+        quality = shifted(prior, world.offsets.get(way(steps, answering.model), 0.0))
     return Plan(
         instances=chain,
         quality=quality,
-        prior=quality if learnt and "chat" in needs.capabilities else None,
+        prior=prior if learnt else None,
         cost_usd=cost,
         wait_s=sum(wait for wait, _ in times),
         finish_s=sum(finish for _, finish in times),
@@ -240,7 +250,7 @@ def _quality(chain: tuple[Beat, ...], needs: Needs, world: World, estimates: Map
     documents bear on the question, an answer from memory counts only for the rest of the probability.
     """
     answering = chain[-1]
-    profile = world.profiles.get(answering.component, _NO_PROFILE)
+    profile = _profile(answering, world)
     if "chat" not in needs.capabilities:
         return 1.0
 
@@ -252,6 +262,10 @@ def _quality(chain: tuple[Beat, ...], needs: Needs, world: World, estimates: Map
         return grounded if needs.images else grounded * world.relevance
     alone = learned(profile.name)
     return alone if answering.kind in _AGENTS or needs.images else alone * (1 - world.relevance)
+
+
+def _profile(beat: Beat, world: World) -> Profile:
+    return world.profiles.get(beat.component, _NO_PROFILE)
 
 
 def _times(beat: Beat, world: World) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from router.coming import Coming
 from router.dispatch import Dispatcher
 from router.graph import Router
 from router.journey import Journey, Settings
+from router.learning import Calibration
 from router.needs import needs_of
 from router.policy import Profile, Wanted
 from router.predictor import Predictor
@@ -26,12 +27,15 @@ from services.contracts.beat import Beat, State, Totals
 from services.contracts.catalog import AUTO, Snapshot
 from services.contracts.decision import Decision, Routed
 from services.contracts.errors import Cancelled, InternalError, InvalidRequest, Overloaded, TurnoutError
+from services.contracts.feedback import FEEDBACK_DECODER
 from services.contracts.messages import Task, decode_task, encode
 from services.worker import tracing
 from services.worker.announcer import Announcer
 from services.worker.runtime import descends
 
 log = structlog.get_logger()
+
+_RECOLLECT_S = 5.0
 
 
 class RouterService:
@@ -45,8 +49,14 @@ class RouterService:
         self._generation = generation
         self._roster = Roster(bus)
         self._predictor = Predictor.load(_predictor_path(snapshot))
+        self._calibration = Calibration(snapshot.catalog.router.feedback_half_life_s, time.time)
         self._router = Router(
-            self._roster, Dispatcher(bus, self._roster), self._predictor, Coming(bus, self._roster), self._tell
+            self._roster,
+            Dispatcher(bus, self._roster),
+            self._predictor,
+            Coming(bus, self._roster),
+            self._calibration,
+            self._tell,
         )
         self._state: State = "starting"
         self._totals = Totals()
@@ -59,11 +69,31 @@ class RouterService:
         """Learn who lives, then take tasks."""
         await self._announcer.start()
         await self._roster.start()
+        await self._recollect()
         self._subscriptions.append(await self._bus.subscribe(subjects.CANCELS, self._on_cancel))
         self._subscriptions.append(await self._bus.subscribe(subjects.ROUTE, self._on_task, queue=subjects.ROUTE_QUEUE))
         await self._bus.flush()
         self._state = "ready"
         await self._announcer.announce()
+
+    async def _recollect(self) -> None:
+        """Hear feedback from now on, and take up what was said before this replica lived."""
+        self._subscriptions.append(await self._bus.subscribe(subjects.FEEDBACK, self._on_feedback))
+        try:
+            async with asyncio.timeout(_RECOLLECT_S):
+                async for data in self._bus.replay(subjects.FEEDBACK):
+                    self._learn(data)
+        except (TurnoutError, TimeoutError) as error:
+            log.warning("feedback_not_recollected", error=str(error))
+
+    async def _on_feedback(self, message: Incoming) -> None:
+        self._learn(message.data)
+
+    def _learn(self, data: bytes) -> None:
+        try:
+            self._calibration.learn(FEEDBACK_DECODER.decode(data))
+        except msgspec.DecodeError as error:
+            log.warning("bad_feedback", error=str(error))
 
     async def drain(self, grace_s: float) -> None:
         """Take nothing new, let what is being routed find its way, leave."""
@@ -83,6 +113,7 @@ class RouterService:
         """Route by this revision from the next task on."""
         self._snapshot = snapshot
         self._settings = settings_of(snapshot)
+        self._calibration.half_life_s = snapshot.catalog.router.feedback_half_life_s
 
     @property
     def revision(self) -> int:

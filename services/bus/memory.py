@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import defaultdict, deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from services.bus.port import Handler, Incoming, KvEntry, Subscription
@@ -141,11 +142,18 @@ class MemoryBus:
 
     async def record(self, subject: str, data: bytes) -> None:
         """See `port.Bus.record`."""
+        self._records.pop(subject, None)
         self._records[subject] = data
+        self._deliver(Incoming(subject, data))
 
     async def recall(self, subject: str) -> bytes | None:
         """See `port.Bus.recall`."""
         return self._records.get(subject)
+
+    async def replay(self, subject: str) -> AsyncIterator[bytes]:
+        """See `port.Bus.replay`."""
+        for data in [data for name, data in self._records.items() if matches(subject, name)]:
+            yield data
 
     async def kv_put(self, bucket: str, key: str, value: bytes, *, after: int | None = None) -> int:
         """See `port.Bus.kv_put`."""

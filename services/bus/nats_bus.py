@@ -24,7 +24,16 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
-from nats.js.api import DiscardPolicy, Header, KeyValueConfig, ObjectStoreConfig, StreamConfig
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    Header,
+    KeyValueConfig,
+    ObjectStoreConfig,
+    StreamConfig,
+)
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError, NotFoundError, ObjectNotFoundError
 
 from services.bus.port import Handler, Incoming, KvEntry, Subscription
@@ -45,7 +54,12 @@ BLOB_TTL_S = 600
 BLOBS_MAX_BYTES = 2 * 1024**3
 DECISIONS_MAX_AGE_S = 7 * 24 * 3600
 DECISIONS_MAX_COUNT = 200_000
+FEEDBACK_MAX_AGE_S = 30 * 24 * 3600
+FEEDBACK_MAX_COUNT = 20_000
 CATALOG_HISTORY = 64
+_REPLAY_BATCH = 500
+_REPLAY_WAIT_S = 5.0
+_REPLAY_IDLE_S = 30.0
 _PENDING_BYTES = 64 * 1024 * 1024
 _INBOXES = "_INBOX"
 
@@ -215,6 +229,26 @@ class NatsBus:
                 return None
             return message.data
 
+    async def replay(self, subject: str) -> AsyncIterator[bytes]:
+        """See `port.Bus.replay`."""
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.ALL, inactive_threshold=_REPLAY_IDLE_S
+        )
+        with _TRANSLATED:
+            reading = await self._js.pull_subscribe(subject, config=config)
+        try:
+            with _TRANSLATED:
+                left = (await reading.consumer_info()).num_pending or 0
+            while left > 0:
+                with _TRANSLATED:
+                    messages = await reading.fetch(min(left, _REPLAY_BATCH), timeout=_REPLAY_WAIT_S)
+                left -= len(messages)
+                for message in messages:
+                    yield message.data
+        finally:
+            with _TRANSLATED:
+                await reading.unsubscribe()
+
     async def kv_put(self, bucket: str, key: str, value: bytes, *, after: int | None = None) -> int:
         """See `port.Bus.kv_put`."""
         with _TRANSLATED:
@@ -299,6 +333,17 @@ class NatsBus:
                     max_msgs=DECISIONS_MAX_COUNT,
                     discard=DiscardPolicy.OLD,
                     allow_direct=True,
+                    num_replicas=replicas,
+                )
+            )
+            await self._js.add_stream(
+                StreamConfig(
+                    name=subjects.FEEDBACK_STREAM,
+                    subjects=[subjects.FEEDBACK],
+                    max_age=FEEDBACK_MAX_AGE_S,
+                    max_msgs=FEEDBACK_MAX_COUNT,
+                    max_msgs_per_subject=1,
+                    discard=DiscardPolicy.OLD,
                     num_replicas=replicas,
                 )
             )

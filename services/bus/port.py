@@ -5,7 +5,7 @@ Both pass the same behaviour suite (tests/contract/test_bus.py).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -101,11 +101,15 @@ class Bus(Protocol):
         ...
 
     async def record(self, subject: str, data: bytes) -> None:
-        """Keep `data` durably as the last word on `subject`; returns when it is stored."""
+        """Keep `data` durably as the last word on `subject`; returns when it is stored. Subscribers hear it, too."""
         ...
 
     async def recall(self, subject: str) -> bytes | None:
         """The last word on `subject`, or None."""
+        ...
+
+    def replay(self, subject: str) -> AsyncIterator[bytes]:
+        """What has been recorded on the subjects that match (`*`, `>`), oldest first, and is kept until now."""
         ...
 
     async def kv_put(self, bucket: str, key: str, value: bytes, *, after: int | None = None) -> int:

@@ -236,6 +236,12 @@ class Router(Model):
         description="share of requests whose component is drawn at random among all that can do them; the decision "
         "keeps the probabilities, and `turnout eval replay` needs them",
     )
+    feedback_half_life_s: float = Field(
+        259_200.0,
+        ge=60,
+        le=31_536_000,
+        description="after so long without news, half of what feedback has taught is forgotten; three days",
+    )
 
 
 class Catalog(Model):

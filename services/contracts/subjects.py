@@ -12,6 +12,7 @@ BEATS = "turnout.v1.beat.>"
 GONE = "turnout.v1.gone.>"
 CANCELS = "turnout.v1.cancel.*"
 DECISIONS = "turnout.v1.decision.>"
+FEEDBACK = "turnout.v1.feedback.>"
 CONTROLLER = "turnout.v1.controller"  # commands to the one controller
 EVENTS = "turnout.v1.event"  # what happens to what runs, for whoever listens
 CATALOG_CHANGED = "turnout.v1.catalog"  # "a new revision is in force": those who poll look at once
@@ -21,6 +22,7 @@ CATALOG_KEY = "current"
 STANDBY_BUCKET = "turnout_standby"  # the catalog that instances on stand-by are built from
 BLOB_BUCKET = "turnout_blobs"
 DECISION_STREAM = "turnout_decisions"
+FEEDBACK_STREAM = "turnout_feedback"
 
 
 def do(component: str, instance: str) -> str:
@@ -51,3 +53,8 @@ def cancel(root: str) -> str:
 def decision(root: str) -> str:
     """Where the record of one request is kept."""
     return f"turnout.v1.decision.{root}"
+
+
+def feedback(decision_id: str, source: str) -> str:
+    """Where the verdict of one source on one answer is kept."""
+    return f"turnout.v1.feedback.{decision_id}.{source}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 import msgspec
+import structlog
 
 from services.bus.call import ROUTER, Call
 from services.contracts.decision import Decision, Routed
@@ -23,14 +24,19 @@ from services.contracts.errors import (
     TurnoutError,
 )
 from services.contracts.events import Delta, Event, Finished, Passage, Started
-from services.contracts.messages import ChatRequest, Request, Task, encode
+from services.contracts.form import misfit
+from services.contracts.messages import ChatRequest, Request, ResponseFormat, Task, encode
 from services.gateway.answers import TurnoutOut, turnout_out
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
 from services.gateway.schema import WishesIn
+from services.gateway.signals import verdict_on
 from services.gateway.translate import to_wishes
 
+log = structlog.get_logger()
+
 AUTO = "auto"
+_TEXT = ResponseFormat()
 _OWN_KINDS = frozenset(("gateway", "router"))
 _ENVELOPE_BYTES = 16 * 1024  # what a hop may add around a task
 _TRACEPARENT_CHARS = 55
@@ -57,6 +63,9 @@ class Asking:
         self._decision: Decision | None = None
         self._sources: tuple[Passage, ...] = ()
         self._created_s = time.time()
+        form = request.response_format if isinstance(request, ChatRequest) else _TEXT
+        self._form: ResponseFormat | None = None if form.type == "text" else form
+        self._written: list[str] = []
         deadline_ms = wishes.deadline_ms or exchange.state.snapshot.catalog.router.deadline_ms
         self.task = Task(
             id=exchange.id,
@@ -102,6 +111,8 @@ class Asking:
                         continue
                     if self._exchange.first_token_s is None:
                         self._exchange.first_token_s = self._exchange.elapsed_s
+                    if self._form is not None and isinstance(event, Delta):
+                        self._written.append(event.text)
                     yield event
         except ComponentUnavailable as error:
             if self._call.started is None and not self._edge.roster.ready(ROUTER):
@@ -160,7 +171,15 @@ class Asking:
             steps=decision.steps + finished.steps,
         )
         self._edge.decisions.keep(decision)
+        if self._form is not None and finished.reason == "stop":
+            self._judge(decision, self._form)
         return turnout_out(self.started, decision, self._sources + finished.sources, finished.detail)
+
+    def _judge(self, decision: Decision, form: ResponseFormat) -> None:
+        """An answer that is not in the form asked for is a bad one, whatever it says: that needs nobody to tell."""
+        if (why := misfit("".join(self._written), form)) is not None:
+            log.info("answer_misfit", id=decision.id, component=decision.component, why=why)
+            self._edge.signals.send(verdict_on(decision, 0.0, "schema"))
 
     async def _complete_failed(self, failure: TurnoutError) -> Decision:
         decision = self._completed(await self.decision())

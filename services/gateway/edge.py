@@ -16,6 +16,7 @@ from services.gateway.decisions import Decisions
 from services.gateway.fetch import Fetcher
 from services.gateway.images import Images
 from services.gateway.metrics import Metrics
+from services.gateway.signals import Signals
 from services.gateway.state import Live, State
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ class Edge:
     metrics: Metrics
     decisions: Decisions
     images: Images
+    signals: Signals
     started_s: float
 
 
@@ -40,15 +42,16 @@ async def edge(bus: Bus, roster: Roster, state: State) -> AsyncIterator[Edge]:
     live = Live(bus, state)
     metrics = Metrics(roster.all)
     decisions = Decisions(bus, metrics)
-    fetcher = Fetcher()
+    fetcher, signals = Fetcher(), Signals(bus)
     tasks = [asyncio.create_task(_loudly(live.follow())), asyncio.create_task(_loudly(decisions.write()))]
     try:
-        yield Edge(bus, roster, live, metrics, decisions, Images(bus, fetcher), time.time())
+        yield Edge(bus, roster, live, metrics, decisions, Images(bus, fetcher), signals, time.time())
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await decisions.finish()
+        await signals.finish()
         await fetcher.close()
 
 

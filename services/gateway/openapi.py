@@ -47,10 +47,11 @@ from services.gateway.documents import MAX_SOURCE_CHARS, DocumentsOut, PassagesO
 from services.gateway.edge import Edge
 from services.gateway.embeddings import EmbeddingsOut
 from services.gateway.exchange import RETRY_STATUSES, ErrorBody, Exchange
+from services.gateway.feedback import FeedbackOut
 from services.gateway.health import Health, NotReady
 from services.gateway.middleware import HeadersTooLarge
 from services.gateway.models import ModelOut, ModelsOut
-from services.gateway.schema import HARMLESS, ChatBody, EmbedBody, ImagePartIn, SearchBody, TextPartIn
+from services.gateway.schema import HARMLESS, ChatBody, EmbedBody, FeedbackBody, ImagePartIn, SearchBody, TextPartIn
 from services.gateway.status import StatusOut
 from services.gateway.translate import MAX_INPUTS
 
@@ -58,7 +59,7 @@ Json = dict[str, Any]
 Failure = type[TurnoutError]
 
 _REF = "#/components/schemas/"
-_JSON, _STREAM, _TEXT = "application/json", "text/event-stream", "text/plain"
+_JSON, _STREAM, _TEXT, _LINES = "application/json", "text/event-stream", "text/plain", "application/x-ndjson"
 _ANY: tuple[Failure, ...] = (InvalidRequest, RequestTimeout, HeadersTooLarge, InternalError, ComponentUnavailable)
 _SENT: tuple[Failure, ...] = (PayloadTooLarge, Overloaded)
 _ROUTED: tuple[Failure, ...] = (
@@ -72,7 +73,8 @@ _ROUTED: tuple[Failure, ...] = (
     ComponentTimeout,
 )
 _ORDERED: tuple[Failure, ...] = (*_SENT, NotFound, Conflict, ConfigError)
-_PLAIN: dict[type, Json] = {str: {"type": "string"}, dict: {"type": "object"}}
+_PLAIN: dict[type, Json] = {str: {"type": "string"}, dict: {"type": "object"}, bytes: {"type": "string"}}
+_MEDIA: dict[type, str] = {str: _TEXT, bytes: _LINES}
 _FILES = ("text/plain", "text/markdown", "text/html", "application/pdf")
 _SOURCE: Json = {
     "name": "source",
@@ -115,7 +117,7 @@ class Operation:
     """One method of one path.
 
     Attributes:
-        answer: of a good response, as JSON; `str`: plain text.
+        answer: of a good response, as JSON; `str`: plain text; `bytes`: JSON objects, one a line.
         body: of the request: as JSON, or what stands for each of its media types.
         fails: with which errors, besides those that any request may meet.
         parameters: of the path, the query and the headers.
@@ -150,6 +152,14 @@ OPERATIONS = (
     Operation("get", "/v1/models", "The router, and every component.", ModelsOut),
     Operation("get", "/v1/models/{id}", "One of them.", ModelOut, None, (ModelNotFound,), (_ID,)),
     Operation("get", "/v1/decisions/{id}", "How a request was decided.", Decision, None, (NotFound,), (_ID,)),
+    Operation(
+        "post",
+        "/v1/feedback",
+        "Say how good an answer was; the router learns from it.",
+        FeedbackOut,
+        FeedbackBody,
+        (*_SENT, NotFound),
+    ),
     Operation("get", "/v1/status", "Everything that runs, for `turnout status`.", StatusOut),
     Operation("get", "/health/live", "This process answers.", Health, keyless=True),
     READY,
@@ -171,6 +181,7 @@ OPERATIONS = (
     ),
     Operation("post", "/admin/scale", "Run so many instances.", dict, {_JSON: {"schema": _SCALE}}, _ORDERED),
     Operation("get", "/admin/events", "What has happened.", dict, None, (NotFound, ComponentTimeout), (_FOLLOW,)),
+    Operation("get", "/admin/decisions", "Every decision that is kept, one a line, with its quality.", bytes),
 )
 
 
@@ -227,7 +238,7 @@ def _operation(operation: Operation) -> Json:
 
 
 def _good(operation: Operation) -> Json:
-    content: Json = {_TEXT if operation.answer is str else _JSON: {"schema": _ref(operation.answer)}}
+    content: Json = {_MEDIA.get(operation.answer, _JSON): {"schema": _ref(operation.answer)}}
     if operation is CHAT:
         content[_STREAM] = {"schema": _stream_event()}
     names = ["x-request-id"] + [name for name in _HEADERS if operation.fails == _ROUTED and "turnout" in name]

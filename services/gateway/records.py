@@ -1,10 +1,21 @@
-"""`GET /v1/decisions/{id}` and `GET /metrics`: what has happened, read back."""
+"""`GET /v1/decisions/{id}`, `GET /admin/decisions` and `GET /metrics`: what has happened, read back."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import msgspec
+
+from services.contracts import subjects
+from services.contracts.decision import DECISION_DECODER
+from services.contracts.feedback import FEEDBACK_DECODER
 from services.gateway.edge import Edge
-from services.gateway.exchange import Exchange
+from services.gateway.exchange import ENCODER, Exchange, Header
+from services.gateway.gone import while_connected
 from services.gateway.metrics import CONTENT_TYPE
+
+_LINES: Header = (b"content-type", b"application/x-ndjson")
+_LINES_AT_ONCE = 64
 
 
 async def decision(edge: Edge, exchange: Exchange) -> None:
@@ -16,3 +27,32 @@ async def decision(edge: Edge, exchange: Exchange) -> None:
 async def metrics(edge: Edge, exchange: Exchange) -> None:
     """Show the counts, for Prometheus."""
     await exchange.respond(200, edge.metrics.render(), ((b"content-type", CONTENT_TYPE),))
+
+
+async def log(edge: Edge, exchange: Exchange) -> None:
+    """Show every decision that is kept, one a line, oldest first, with the `quality` that feedback has given it."""
+    async with while_connected(exchange):
+        told = await _verdicts(edge)
+        await exchange.begin(200, [_LINES])
+        lines: list[bytes] = []
+        async for data in edge.bus.replay(subjects.DECISIONS):
+            with suppress(msgspec.DecodeError):  # of an older version
+                decision = msgspec.to_builtins(DECISION_DECODER.decode(data))
+                lines.append(ENCODER.encode(decision | told.get(decision["id"], {})) + b"\n")
+            if len(lines) >= _LINES_AT_ONCE:
+                await exchange.write(b"".join(lines), more=True)
+                lines.clear()
+        await exchange.write(b"".join(lines), more=False)
+
+
+async def _verdicts(edge: Edge) -> dict[str, dict[str, float]]:
+    """The quality of each decision that somebody has judged. A client's word goes before what a check says."""
+    found: dict[str, dict[str, float]] = {}
+    async for data in edge.bus.replay(subjects.FEEDBACK):
+        with suppress(msgspec.DecodeError):
+            verdict = FEEDBACK_DECODER.decode(data)
+            if verdict.source == "client":
+                found[verdict.decision_id] = {"quality": verdict.quality}
+            elif verdict.source == "schema":
+                found.setdefault(verdict.decision_id, {"quality": verdict.quality})
+    return found

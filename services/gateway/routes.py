@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from services.gateway import admin, chat, documents, embeddings, health, models, openapi, records, status
+from services.gateway import admin, chat, documents, embeddings, feedback, health, models, openapi, records, status
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
 
@@ -34,6 +34,7 @@ def routes(edge: Edge) -> list[Route]:
         get("/v1/models", models.models),
         get("/v1/models/{id}", models.model),
         get("/v1/decisions/{id}", records.decision),
+        post("/v1/feedback", feedback.feedback),
         get("/v1/status", status.status),
         get("/health/live", health.live),
         get("/health/ready", health.ready),
@@ -44,6 +45,7 @@ def routes(edge: Edge) -> list[Route]:
         post("/admin/rollback", admin.rollback),
         post("/admin/scale", admin.scale),
         get("/admin/events", admin.events),
+        get("/admin/decisions", records.log),
     ]
 
 

@@ -201,6 +201,15 @@ class SearchBody(Section):
     turnout: WishesIn = WishesIn()
 
 
+class FeedbackBody(Section):
+    """`POST /v1/feedback`."""
+
+    decision_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] = Field(
+        description="the `x-turnout-decision-id` of the answer"
+    )
+    quality: float = Field(ge=0, le=1, description="0: useless, 1: good")
+
+
 # Parameters of OpenAI's that change nothing here, with the values of which that is true. None: any value.
 HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "user": None,

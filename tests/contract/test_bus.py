@@ -129,6 +129,18 @@ async def test_record_keeps_the_last_word(any_bus: Bus) -> None:
     assert await any_bus.recall(name) == b"second"
 
 
+async def test_what_was_recorded_is_replayed_in_order_and_heard_at_once(any_bus: Bus) -> None:
+    one, two, other = secrets.token_hex(8), secrets.token_hex(8), secrets.token_hex(8)
+    heard = await collect(any_bus, f"turnout.v1.feedback.{one}.*")
+    for name, data in ((one, b"1"), (two, b"2"), (one, b"3"), (other, b"4")):
+        await any_bus.record(subjects.feedback(name, "client"), data)
+    assert [(await asyncio.wait_for(heard.get(), 5)).data for _ in range(2)] == [b"1", b"3"]
+    kept = [data async for data in any_bus.replay(subjects.FEEDBACK)]
+    assert kept[-3:] == [b"2", b"3", b"4"]  # the last word on each subject, where it was said
+    assert [data async for data in any_bus.replay(f"turnout.v1.feedback.{one}.*")] == [b"3"]
+    assert [data async for data in any_bus.replay("turnout.v1.feedback.nobody.client")] == []
+
+
 async def test_value_can_be_replaced_only_by_one_who_has_seen_it(any_bus: Bus) -> None:
     key = secrets.token_hex(8)
     assert await any_bus.kv_get(subjects.CATALOG_BUCKET, key) is None

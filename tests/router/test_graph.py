@@ -31,6 +31,7 @@ from services.contracts.errors import (
     UpstreamError,
 )
 from services.contracts.events import Delta, Event, Finished, Found, Passage, ScreenLine, ScreenRead, Usage
+from services.contracts.feedback import Feedback
 from services.contracts.messages import (
     Blob,
     ChatRequest,
@@ -43,6 +44,7 @@ from services.contracts.messages import (
     Task,
     TextPart,
     Wishes,
+    encode,
 )
 from services.contracts.price import Price
 from services.worker.runtime import Worker
@@ -128,9 +130,11 @@ def catalog(components: dict[str, dict[str, object]] | None = None, **router: ob
 
 
 @asynccontextmanager
-async def system(snapshot: Snapshot | None = None, **services: Scripted) -> AsyncIterator[System]:
+async def system(
+    snapshot: Snapshot | None = None, *, bus: MemoryBus | None = None, **services: Scripted
+) -> AsyncIterator[System]:
     """A router and one worker for each service; `small2` is a second instance of `small`."""
-    bus = MemoryBus()
+    bus = bus or MemoryBus()
     snapshot = snapshot or catalog()
     async with AsyncExitStack() as stack:
         workers = {}
@@ -169,8 +173,7 @@ async def test_answer_comes_from_the_cheapest_good_enough_and_the_decision_says_
 
 
 async def test_exploration_is_logged_with_its_propensities() -> None:
-    models = {"small": model(), "cloud": model(price=5.0)}
-    async with system(catalog(explore=1.0), **models) as it:
+    async with system(catalog(explore=1.0), small=model(), cloud=model(price=5.0)) as it:
         decisions = [(await it.ask(question("hi")))[1] for _ in range(40)]
         pinned = (await it.ask(question("hi"), auto="small"))[1]
         strict = (await it.ask(question("hi"), strict=True))[1]
@@ -187,6 +190,35 @@ async def test_without_exploration_chance_has_no_say() -> None:
     assert decision.propensities == {}
     assert decision.predicted_quality == 0.7
     assert decision.prior_quality is None  # the operator has set it
+
+
+LEARNT: dict[str, dict[str, object]] = {
+    "small": {"kind": "llm_cloud", "model": "s", "tier": "medium"},
+    "cloud": {"kind": "llm_cloud", "model": "m", "quality": 0.95},
+}
+
+
+async def test_feedback_turns_the_routing_and_outlives_the_router() -> None:
+    bus, prompt = MemoryBus(), question("What is the capital of France?")
+    small, cloud = model(), model(price=5.0)
+    async with system(catalog(LEARNT, quality=0.5), bus=bus, small=small, cloud=cloud) as it:
+        before = (await it.ask(prompt))[1]
+        assert before.component == "small"
+        assert before.prior_quality is not None
+        for number in range(60):
+            verdict = Feedback(f"d{number}", 0.0, ("small",), "m", time.time(), before.prior_quality)
+            await bus.record(subjects.feedback(verdict.decision_id, "client"), encode(verdict))
+        await bus.record(subjects.feedback("x", "client"), b"not feedback")
+        async with asyncio.timeout(5):
+            while (after := (await it.ask(prompt))[1]).component == "small":
+                await asyncio.sleep(0)
+    assert after.component == "cloud"
+    async with system(catalog(LEARNT, quality=0.5), bus=bus, small=small, cloud=cloud) as it:
+        again = (await it.ask(prompt))[1]
+    assert again.component == "cloud"
+    small_now = next(c for c in again.candidates if c.steps == ("small",))
+    assert small_now.quality is not None
+    assert small_now.quality < before.prior_quality
 
 
 async def test_failure_before_the_first_byte_moves_to_the_next_candidate() -> None:

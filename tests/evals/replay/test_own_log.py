@@ -26,8 +26,8 @@ async def costs_a_cent(task: Task) -> AsyncIterator[Event]:
 
 
 async def _traffic(n: int) -> list[Decision]:
-    models = {"small": model(costs_a_cent), "cloud": model(costs_a_cent, price=5.0)}
-    async with system(catalog(explore=0.4), **models) as it:
+    small, cloud = model(costs_a_cent), model(costs_a_cent, price=5.0)
+    async with system(catalog(explore=0.4), small=small, cloud=cloud) as it:
         return [(await it.ask(question(f"question {number}")))[1] for number in range(n)]
 
 
