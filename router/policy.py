@@ -23,6 +23,8 @@ WAKE_S = 5.0
 """Until a sleeping component serves: what loading a small model takes."""
 _AGENTS = frozenset({"tool_agent", "screen_agent"})
 _MAX_AGENT_DEPTH = 0
+_AGENT_QUESTIONS = 2
+"""How often an agent asks a model, at the least: what to do, and for the answer."""
 
 
 @dataclass(frozen=True)
@@ -180,20 +182,38 @@ def _plans(
     best = _quickest(world)
     reader = _helper(best, needs, "read") if needs.images else None
     searcher = _helper(best, needs, "search") if world.relevance > 0 else None
-    plans: list[Plan] = []
-    for component, beat in best.items():
-        if wanted.pinned is not None and component != wanted.pinned:
-            continue
-        if wanted.pinned is None and wanted.depth > _MAX_AGENT_DEPTH and beat.kind in _AGENTS:
-            continue  # an agent's own questions go to models, so no chain of agents can run in circles
+
+    def plans_of(beat: Beat) -> list[Plan]:
         chains: list[tuple[Beat, ...]] = [(beat,)]
-        is_model = beat.kind not in _AGENTS and "chat" in beat.capabilities and "chat" in needs.capabilities
+        is_model = "chat" in beat.capabilities and "chat" in needs.capabilities
         if is_model and reader is not None and "image" not in beat.capabilities:
             chains = [(reader, beat)]
         elif is_model and searcher is not None and not needs.images:
             chains.append((searcher, beat))
-        plans.extend(_plan(chain, needs, world, estimates, output_tokens) for chain in chains)
-    return plans
+        return [_plan(chain, needs, world, estimates, output_tokens) for chain in chains]
+
+    named = [beat for component, beat in best.items() if wanted.pinned in (None, component)]
+    agents = [beat for beat in named if beat.kind in _AGENTS]
+    if wanted.pinned is None and wanted.depth > _MAX_AGENT_DEPTH:
+        agents = []  # an agent's own questions go to models, so no chain of agents can run in circles
+    plans = [plan for beat in named if beat.kind not in _AGENTS for plan in plans_of(beat)]
+    if not agents:
+        return plans
+    models = (
+        plans if wanted.pinned is None else [p for b in best.values() if b.kind not in _AGENTS for p in plans_of(b)]
+    )
+    question_usd = _question_usd(models, needs, wanted)
+    priced = [_plan((beat,), needs, world, estimates, output_tokens, question_usd) for beat in agents]
+    return [*plans, *priced]
+
+
+def _question_usd(models: Sequence[Plan], needs: Needs, wanted: Wanted) -> float:
+    """What an agent pays for a question of its own: the price of the model that it would be answered by."""
+    able = [p for p in models if "chat" in p.answering.capabilities and (p.answering.local or not needs.local_only)]
+    good = [plan.cost_usd for plan in able if plan.quality >= wanted.quality_floor]
+    if good:
+        return min(good)
+    return max(able, key=lambda plan: (plan.quality, -plan.cost_usd)).cost_usd if able else 0.0
 
 
 def _quickest(world: World) -> dict[str, Beat]:
@@ -213,18 +233,25 @@ def _helper(best: Mapping[str, Beat], needs: Needs, capability: str) -> Beat | N
 
 
 def _plan(
-    chain: tuple[Beat, ...], needs: Needs, world: World, estimates: Mapping[str, Estimate], output_tokens: float
+    chain: tuple[Beat, ...],
+    needs: Needs,
+    world: World,
+    estimates: Mapping[str, Estimate],
+    output_tokens: float,
+    question_usd: float = 0.0,
 ) -> Plan:
+    """One chain with what is expected of it. `question_usd`: what an agent pays for each question to a model."""
     answering = chain[-1]
     most = needs.max_output_tokens
     expected_out = output_tokens if most is None else min(output_tokens, most)
     cost = sum(beat.price.request_usd for beat in chain[:-1]) + answering.price.cost_usd(
         needs.input_tokens, round(expected_out)
     )
-    if answering.kind in _AGENTS and answering.totals.requests:
-        cost += answering.totals.cost_usd / answering.totals.requests  # an agent pays for those it asks
     times = [_times(beat, world) for beat in chain]
     prior = quality = _quality(chain, needs, world, estimates)
+    if answering.kind in _AGENTS:
+        # What the tool agent is good at it does without a model.
+        cost += _AGENT_QUESTIONS * question_usd * (1 - prior if answering.kind == "tool_agent" else 1)
     learnt = (
         "chat" in needs.capabilities
         and bool(estimates)

@@ -6,11 +6,20 @@ import ctypes
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 _STEP_TOKENS = 256
+
+
+class Answered(NamedTuple):
+    """One answer. `odds`: of each token the log-probability, and by how much it was ahead of the next likely one."""
+
+    key: Any
+    text: str
+    tokens: int
+    odds: tuple[tuple[float, float], ...]
 
 
 @dataclass
@@ -20,6 +29,7 @@ class _Stream:
     room: int
     done: int = 0
     out: list[int] = field(default_factory=list)
+    odds: list[tuple[float, float]] = field(default_factory=list)
 
 
 class BatchedModel:
@@ -59,8 +69,8 @@ class BatchedModel:
         count = lib.llama_tokenize(self._vocab, text, len(text), tokens, len(tokens), False, True)
         return list(tokens[:count])
 
-    def answers(self, asked: Iterable[tuple[Any, list[dict[str, str]], int]]) -> Iterator[tuple[Any, str, int]]:
-        """(key, text, tokens) of each (key, messages, most tokens), in the order in which they are complete."""
+    def answers(self, asked: Iterable[tuple[Any, list[dict[str, str]], int]]) -> Iterator[Answered]:
+        """The answer to each (key, messages, most tokens), in the order in which they are complete."""
         waiting = iter(asked)
         active: dict[int, _Stream] = {}
         while True:
@@ -74,7 +84,7 @@ class BatchedModel:
                 return
             for slot in self._step(active):
                 stream = active.pop(slot)
-                yield stream.key, self._text(stream.out), len(stream.out)
+                yield Answered(stream.key, self._text(stream.out), len(stream.out), tuple(stream.odds))
 
     def _step(self, active: dict[int, _Stream]) -> list[int]:
         """One decode over all streams, prompts by pieces; returns the slots that are complete."""
@@ -102,6 +112,7 @@ class BatchedModel:
                 complete.append(slot)
                 continue
             stream.out.append(token)
+            stream.odds.append(_odds(logits, token))
             if len(stream.out) >= stream.room:
                 complete.append(slot)
         return complete
@@ -112,3 +123,10 @@ class BatchedModel:
             size = self._lib.llama_token_to_piece(self._vocab, token, buffer, 256, 0, False)
             pieces.append(buffer.raw[: max(size, 0)])
         return b"".join(pieces).decode("utf-8", "replace")
+
+
+def _odds(logits: Any, token: int) -> tuple[float, float]:
+    best = float(logits[token])
+    wide = logits.astype(np.float64) - best
+    wide[token] = -np.inf
+    return -float(np.log1p(np.exp(wide).sum())), -float(wide.max())

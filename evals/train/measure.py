@@ -56,7 +56,7 @@ def main() -> None:
         if (case.id, grounded) not in done
     )
     with args.out.open("a", encoding="utf-8") as out:
-        for (case, grounded), answer, tokens in model.answers(asked):
+        for (case, grounded), answer, tokens, odds in model.answers(asked):
             row = {
                 "id": case.id,
                 "family": case.family,
@@ -67,6 +67,7 @@ def main() -> None:
                 "quality": float(case.item.check(answer)),
                 "tokens": tokens,
                 "answer": answer[:_ANSWER_CHARS],
+                "odds": [[round(logprob, 3), round(ahead, 3)] for logprob, ahead in odds],
             }
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
             out.flush()

@@ -147,6 +147,24 @@ def test_agent_is_not_chosen_for_the_questions_of_agents() -> None:
     assert first(pick(SMALL, TOOLS, estimates=sure, depth=1)) == ("small",)
 
 
+def test_agent_costs_what_the_model_it_asks_costs() -> None:
+    choice = pick(SMALL, CLOUD, TOOLS, floor=0.0)
+    assert first(choice) == ("small",)
+    cost = {c.steps: c.cost_usd for c in choice.candidates}
+    assert cost[("tools",)] == pytest.approx(2 * (1 - 0.02) * cost[("small",)])
+    assert {c.steps: c.cost_usd for c in pick(SMALL, TOOLS, pinned="tools").candidates}[("tools",)] > 0
+
+
+def test_agent_that_needs_no_model_stays_the_cheapest() -> None:
+    sure = {**ESTIMATES, "tool_agent": Estimate(0.98, 0.01)}
+    assert first(pick(SMALL, CLOUD, TOOLS, estimates=sure, floor=0.0)) == ("tools",)
+
+
+def test_agent_pays_for_the_model_that_the_floor_demands() -> None:
+    asked = {c.steps: c.cost_usd for c in pick(SMALL, CLOUD, TOOLS, floor=0.9).candidates}
+    assert asked[("tools",)] == pytest.approx(2 * (1 - 0.02) * asked[("cloud",)])
+
+
 def test_component_that_only_answers_when_named_is_left_alone_otherwise() -> None:
     assert not pick(DOCS).order
     assert first(pick(DOCS, pinned="docs")) == ("docs",)
