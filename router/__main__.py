@@ -37,7 +37,7 @@ async def _follow_catalog(bus: NatsBus, service: RouterService, news: CatalogNew
             log.warning("catalog_unreadable", error=error.message)
             continue
         if snapshot.revision != service.revision:
-            service.use(snapshot)
+            await service.use(snapshot)
             log.info("catalog_changed", revision=snapshot.revision)
 
 

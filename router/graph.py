@@ -87,6 +87,10 @@ class Router:
         self._predictor = predictor
         self._graph = self._build()
 
+    def use(self, predictor: Predictor) -> None:
+        """Ask this predictor from the next task on."""
+        self._predictor = predictor
+
     async def route(self, journey: Journey) -> None:
         """Take one task to an instance that has begun to answer, or to the error that says why none did."""
         # An attempt takes two steps of the graph at most.

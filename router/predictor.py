@@ -10,37 +10,22 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from router.features import Features
-from router.vectoriser import SCALARS, grams, scalars
+from router.vectoriser import grams, scalars
 from services.contracts.errors import ConfigError
+from services.contracts.predictor_file import PROFILES, Meta, read, refuse, shapes
 
-PROFILES: tuple[str, ...] = (
-    "tiny",
-    "small",
-    "medium",
-    "large",
-    "tool_agent",
-    "screen_agent",
-    "grounded_tiny",
-    "grounded_small",
-    "grounded_medium",
-    "grounded_large",
-)
 SHIPPED = Path(__file__).parent / "data" / "predictor.npz"
-FORMAT = 2
-MAX_FILE_BYTES = 16 * 1024 * 1024
-_MAX_BUCKETS = 1 << 20
 _MOST_TOKENS = 100_000.0
 _LEAST_SD, _MOST_SD = 0.01, 0.5
-# The rows of a file's `calibration`: logistic curve and standard deviation for familiar wording, and for other (`far`).
-CALIBRATION = ("slope", "intercept", "far_slope", "far_intercept", "sd", "far_sd")
 
 Array = npt.NDArray[Any]
 
@@ -50,17 +35,6 @@ class Estimate(msgspec.Struct, frozen=True):
 
     quality: float
     sd: float
-
-
-class Meta(msgspec.Struct, frozen=True):
-    """What a weights file says of itself. `heads` are in the order of its columns; the last one is `tokens`."""
-
-    format: int
-    trained: str
-    buckets: int
-    heads: tuple[str, ...]
-    sources: tuple[str, ...] = ()
-    figures: dict[str, dict[str, float]] = {}
 
 
 class Predictor:
@@ -89,14 +63,8 @@ class Predictor:
             ConfigError: the file cannot be read, is too large, or is not a predictor.
         """
         file = path or SHIPPED
-        try:
-            if file.stat().st_size > MAX_FILE_BYTES:
-                raise ConfigError(f"{file}: a predictor file has at most {MAX_FILE_BYTES} bytes")
-            data = file.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{file}: cannot be read ({error.strerror})") from error
-        meta, arrays = _parsed(file, data)
-        return cls(meta, arrays, hashlib.sha256(data).hexdigest())
+        meta, data = read(file)
+        return cls(meta, _arrays(file, meta, data), hashlib.sha256(data).hexdigest())
 
     def predict(self, features: Features) -> dict[str, Estimate]:
         """Every profile at once."""
@@ -151,40 +119,14 @@ def _unit(values: Array) -> Array:
     return values / norm if norm > 0 else values
 
 
-def _parsed(file: Path, data: bytes) -> tuple[Meta, dict[str, Array]]:
-    """The arrays of a file, each with the shape and the finite values it must have."""
-
-    def refuse(why: str) -> NoReturn:
-        raise ConfigError(f"{file}: not a predictor ({why})")
-
+def _arrays(file: Path, meta: Meta, data: bytes) -> dict[str, Array]:
+    """The arrays of a file whose form is right, each with the finite values it must have."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_FILE_BYTES:
-                refuse("too large when unpacked")
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            arrays: dict[str, Array] = {name: stored[name] for name in stored.files}
-        meta = msgspec.json.decode(arrays["meta"].tobytes(), type=Meta)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, SyntaxError) as error:
+            arrays: dict[str, Array] = {name: stored[name] for name in shapes(meta)}
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise ConfigError(f"{file}: not a predictor ({type(error).__name__})") from error
-    if meta.format != FORMAT:
-        refuse(f"format {meta.format}, this program reads format {FORMAT}")
-    if not 0 < meta.buckets <= _MAX_BUCKETS or meta.buckets % 2:
-        refuse("impossible sizes")
-    if not set(PROFILES) <= set(meta.heads[:-1]) or meta.heads[-1:] != ("tokens",):
-        refuse("its heads are not the profiles of this program")
-    heads = len(meta.heads)
-    shapes = {
-        "weights": (meta.buckets, heads),
-        "scalar_weights": (SCALARS, heads),
-        "familiar": (meta.buckets // 2, heads),
-        "idf": (meta.buckets,),
-        "calibration": (len(CALIBRATION), heads),
-        "tokens_smear": (1,),
-    }
-    for name, shape in shapes.items():
-        array = arrays.get(name)
-        if array is None or array.shape != shape:
-            refuse(f"{name!r} must have the shape {shape}")
-        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            refuse(f"{name!r} holds what is not a finite number")
-    return meta, arrays
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            refuse(file, f"{name!r} holds what is not a finite number")
+    return arrays

@@ -26,7 +26,7 @@ from services.contracts import subjects
 from services.contracts.beat import Beat, State, Totals
 from services.contracts.catalog import AUTO, Snapshot
 from services.contracts.decision import Decision, Routed
-from services.contracts.errors import Cancelled, InternalError, InvalidRequest, Overloaded, TurnoutError
+from services.contracts.errors import Cancelled, ConfigError, InternalError, InvalidRequest, Overloaded, TurnoutError
 from services.contracts.feedback import FEEDBACK_DECODER
 from services.contracts.messages import Task, decode_task, encode
 from services.worker import tracing
@@ -109,8 +109,16 @@ class RouterService:
         await self._roster.stop()
         await self._announcer.farewell()
 
-    def use(self, snapshot: Snapshot) -> None:
-        """Route by this revision from the next task on."""
+    async def use(self, snapshot: Snapshot) -> None:
+        """Route by this revision from the next task on. A predictor that cannot be read leaves the old one in place."""
+        named = (self._snapshot.catalog.router.predictor, snapshot.catalog.router.predictor)
+        if named != (None, None):
+            try:
+                self._predictor = await asyncio.to_thread(Predictor.load, _predictor_path(snapshot))
+                self._router.use(self._predictor)
+                log.info("predictor_in_force", version=self._predictor.version)
+            except ConfigError as error:
+                log.warning("predictor_not_changed", reason=error.message)
         self._snapshot = snapshot
         self._settings = settings_of(snapshot)
         self._calibration.half_life_s = snapshot.catalog.router.feedback_half_life_s

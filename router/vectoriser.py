@@ -17,7 +17,6 @@ import numpy.typing as npt
 from router.features import Features
 
 CHAR_GRAMS = (3, 5)
-SCALARS = 18
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _NUMBER = re.compile(r"0[0.,]*")
 _DIGITS = str.maketrans("123456789", "000000000")

@@ -12,8 +12,9 @@ import scipy.sparse as sp
 from scipy.optimize import minimize
 
 from evals.train.rows import Row
-from router.predictor import PROFILES, vector
-from router.vectoriser import SCALARS, grams, scalars
+from router.predictor import vector
+from router.vectoriser import grams, scalars
+from services.contracts.predictor_file import PROFILES, SCALARS
 
 Array = npt.NDArray[Any]
 HEADS: tuple[str, ...] = (*PROFILES, "tokens")

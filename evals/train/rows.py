@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,15 +76,25 @@ def prompt_features(prompt: str, system: str = "", *, has_tools: bool = False, w
 
 
 def read_table(path: Path) -> Iterator[Row]:
-    """The prompts of an outcome table, each with the mean quality of every class of model that answered it."""
+    """The prompts of a Parquet outcome table; see `rows_of`."""
+    return rows_of(_records(path))
+
+
+def rows_of(
+    records: Iterable[dict[str, Any]], class_of: Mapping[str, str] = CLASS_OF, lengths: Container[str] = ("large",)
+) -> Iterator[Row]:
+    """The prompts of an outcome table, each with the mean quality of every class of model that answered it.
+
+    `lengths` are the classes whose answers tell how long an answer is.
+    """
     by_prompt: dict[str, list[dict[str, Any]]] = {}
-    for record in _records(path):
+    for record in records:
         by_prompt.setdefault(str(record["prompt_id"]), []).append(record)
-    for records in by_prompt.values():
-        first = records[0]
+    for answered in by_prompt.values():
+        first = answered[0]
         found: dict[str, list[float]] = {}
-        for record in records:
-            if (size := CLASS_OF.get(record["model"])) is not None and record["quality"] is not None:
+        for record in answered:
+            if (size := class_of.get(record["model"])) is not None and record["quality"] is not None:
                 found.setdefault(size, []).append(float(record["quality"]))
         yield Row(
             features=prompt_features(first["prompt"], has_tools=str(first["source"]).startswith("bfcl")),
@@ -92,15 +102,13 @@ def read_table(path: Path) -> Iterator[Row]:
             group=f"{first['source']}:{first['task']}",
             labels={size: Label(sum(qualities) / len(qualities)) for size, qualities in found.items()},
             measured=frozenset(found),
-            output_tokens=_output_tokens(records),
+            output_tokens=_output_tokens([one for one in answered if class_of.get(one["model"]) in lengths]),
         )
 
 
 def _output_tokens(records: list[dict[str, Any]]) -> float | None:
     found: list[float] = []
     for record in records:
-        if CLASS_OF.get(record["model"]) != "large":
-            continue
         if record["output_tokens"] is not None:
             found.append(float(record["output_tokens"]))
         elif record["cost_usd"] is not None and (price := _PRICES.get(record["model"])) is not None:

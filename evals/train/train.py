@@ -15,7 +15,8 @@ from evals.train.fit import HEADS, Model, Settings, calibrate, familiar_of, idf_
 from evals.train.published import benchmark_of
 from evals.train.rows import Row
 from evals.train.score import figures
-from router.predictor import CALIBRATION, PROFILES, calibrated
+from router.predictor import calibrated
+from services.contracts.predictor_file import CALIBRATION, PROFILES
 
 Array = npt.NDArray[Any]
 _PROMPT_FOLDS = 3
@@ -63,14 +64,19 @@ class Result:
     groups: dict[str, dict[str, tuple[float, float, int]]] = field(default_factory=dict)
 
 
-def train(rows: Sequence[Row], settings: Settings, seed: int) -> Result:
-    """Fit, hold out, calibrate."""
-    idf = idf_of(rows, settings.buckets)
+def train(rows: Sequence[Row], settings: Settings, seed: int, base: Model | None = None) -> Result:
+    """Fit, hold out, calibrate.
+
+    With a `base` what is fitted is what it gets wrong: ridge draws the weights towards its own and not towards zero.
+    """
+    idf = idf_of(rows, settings.buckets) if base is None else base.idf
     x = matrix(rows, idf)
-    held = _hold_out(rows, x, settings, seed)
+    start = np.zeros((x.shape[1], len(HEADS))) if base is None else base.weights
+    held = _hold_out(rows, x, settings, seed, start)
+    familiar = familiar_of(x, held.measured)
     model = Model(
-        weights=ridge(x, held.y, held.w, settings.alpha),
-        familiar=familiar_of(x, held.measured),
+        weights=start + ridge(x, held.y - x @ start, held.w, settings.alpha),
+        familiar=familiar if base is None else familiar | base.familiar,
         idf=idf,
         calibration=np.zeros((len(CALIBRATION), len(HEADS))),
         tokens_smear=1.0,
@@ -87,7 +93,7 @@ def train(rows: Sequence[Row], settings: Settings, seed: int) -> Result:
     return result
 
 
-def _hold_out(rows: Sequence[Row], x: Any, settings: Settings, seed: int) -> HeldOut:
+def _hold_out(rows: Sequence[Row], x: Any, settings: Settings, seed: int, start: Array) -> HeldOut:
     y, w = targets(rows, settings.group_power)
     measured = np.array([[name in row.measured for name in HEADS] for row in rows])
     prompt_fold = np.array([_hash(seed, row.features.text) % _PROMPT_FOLDS for row in rows])
@@ -98,8 +104,8 @@ def _hold_out(rows: Sequence[Row], x: Any, settings: Settings, seed: int) -> Hel
         y=y,
         w=w,
         measured=measured,
-        by_prompt=_scores(x, y, w, measured, settings, prompt_fold),
-        by_kind=_scores(x, y, w, measured, settings, kind_fold),
+        by_prompt=_scores(x, y, w, measured, settings, prompt_fold, start),
+        by_kind=_scores(x, y, w, measured, settings, kind_fold, start),
     )
 
 
@@ -116,11 +122,12 @@ def _hash(seed: int, text: str) -> int:
     return zlib.crc32(f"{seed}:{text}".encode("utf-8", "replace"))
 
 
-def _scores(x: Any, y: Array, w: Array, measured: Array, settings: Settings, fold: Array) -> Scores:
+def _scores(x: Any, y: Array, w: Array, measured: Array, settings: Settings, fold: Array, start: Array) -> Scores:
     score, strange = np.zeros(y.shape), np.zeros(y.shape)
     for part in np.unique(fold):
         kept, tested = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
-        score[tested] = x[tested] @ ridge(x[kept], y[kept], w[kept], settings.alpha)
+        fitted = start + ridge(x[kept], y[kept] - x[kept] @ start, w[kept], settings.alpha)
+        score[tested] = x[tested] @ fitted
         strange[tested] = strangeness(x[tested], familiar_of(x[kept], measured[kept]))
     return Scores(score, strange, fold)
 
@@ -188,6 +195,8 @@ def _cross(held: HeldOut, at: int, scores: Scores) -> Array:
 def _tokens(result: Result, held: HeldOut) -> None:
     """The factor from the mean of the logarithm to the mean, and how much of the logarithm is explained."""
     known = held.w[:, -1] > 0
+    if not known.any():
+        return
     predicted, y = held.by_prompt.score[known, -1], held.y[known, -1]
     result.model.tokens_smear = float(np.expm1(y).mean() / max(np.expm1(predicted).mean(), 1e-6))
     explained = 1 - ((predicted - y) ** 2).sum() / ((y - y.mean()) ** 2).sum()

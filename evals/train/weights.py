@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from evals.train.fit import HEADS, SCALAR_GAIN
 from evals.train.train import Result
-from router.predictor import FORMAT, Meta
-from router.vectoriser import SCALARS
+from services.contracts.predictor_file import FORMAT, SCALARS, Meta
 
 Array = npt.NDArray[Any]
 SOURCES = (
@@ -27,7 +26,7 @@ SOURCES = (
 )
 
 
-def write(path: Path, result: Result, *, trained: str) -> None:
+def write(path: Path, result: Result, *, trained: str, sources: tuple[str, ...] = SOURCES) -> None:
     """The weights file. Its bytes depend on the model alone, so that its hash names it."""
     model, settings = result.model, result.settings
     meta = Meta(
@@ -35,7 +34,7 @@ def write(path: Path, result: Result, *, trained: str) -> None:
         trained=trained,
         buckets=settings.buckets,
         heads=HEADS,
-        sources=SOURCES,
+        sources=sources,
         figures={name: {k: round(v, 4) for k, v in f.items() if v == v} for name, f in result.by_prompt.items()},  # noqa: PLR0124 - leaves NaN out
     )
     arrays: dict[str, Array] = {

@@ -9,8 +9,7 @@ from services.contracts.catalog import Catalog
 from services.controller.reconciler import LIVE
 
 _SHOWN_CHARS = 60
-# What only the next start can change: the socket is open, and routers load their predictor once.
-_AT_START = frozenset({"host", "port", "predictor"})
+_AT_START = frozenset({"host", "port"})  # the socket is open
 
 
 def changes(old: Catalog, new: Catalog) -> tuple[str, ...]:

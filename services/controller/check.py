@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from services.contracts import predictor_file
 from services.contracts.catalog import Catalog, Component, KeyRef, LlmCloud, LlmLocal, Retrieval
 from services.contracts.catalog_file import load
 from services.contracts.errors import ConfigError
@@ -47,8 +48,15 @@ def check(path: Path) -> int:
 
 def problems(catalog: Catalog, base_dir: Path) -> Iterator[Problem]:
     """What is wrong beyond the form: files that are not there or are not what they should be."""
-    if catalog.router.predictor is not None and not (base_dir / catalog.router.predictor).is_file():
-        yield Problem("router", f"predictor: there is no file {catalog.router.predictor}")
+    if catalog.router.predictor is not None:
+        path = base_dir / catalog.router.predictor
+        if not path.is_file():
+            yield Problem("router", f"predictor: there is no file {catalog.router.predictor}")
+        else:
+            try:
+                predictor_file.read(path)
+            except ConfigError as error:
+                yield Problem("router", f"predictor: {error.message}")
     keys = catalog.gateway.keys
     if keys is not None and keys.file is not None and not (base_dir / keys.file).is_file():
         yield Problem("gateway", f"keys: there is no file {keys.file}")

@@ -260,15 +260,19 @@ def _guarded(command: Callable[[], int]) -> int:
 
 
 def offer_more(to: typer.Typer) -> None:
-    """Add the command groups that other packages offer under the entry point `turnout.commands`.
+    """Add the commands and groups of them that other packages offer under the entry point `turnout.commands`.
 
-    A group whose extra is not installed says so with an ImportError when it is loaded, and is left out.
+    One whose extra is not installed says so with an ImportError when it is loaded, and is left out.
     """
     from importlib.metadata import entry_points
 
     for offered in entry_points(group="turnout.commands"):
         with contextlib.suppress(ImportError):
-            to.add_typer(offered.load(), name=offered.name)
+            found = offered.load()
+            if isinstance(found, typer.Typer):
+                to.add_typer(found, name=offered.name)
+            else:
+                to.command(offered.name)(found)
 
 
 def main() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner, Result
 
 from evals.train.agent import answers
+from evals.train.cli import train as train_command
 from evals.train.collect import collect
 from evals.train.families import reasoning
 from evals.train.fit import Settings, calibrate
@@ -106,3 +110,53 @@ def test_one_benchmark_is_one_kind_from_whatever_table() -> None:
 def test_the_tool_agent_is_asked_whether_it_answers() -> None:
     assert answers(["What is 15% of 80?", "Why is the sky blue?", "What is the date today?"]) == [True, False, True]
     assert {kind for kind, _ in questions(seeded(1), 60)} == {"signs", "words", "percentage", "date", "near"}
+
+
+def _table(path: Path, n: int) -> Path:
+    """Outcomes of a model that is good at questions of one kind only, which no prior can know."""
+    rng = seeded(3)
+    lines = []
+    for i in range(n):
+        good = i % 2 == 0
+        prompt = f"{'Zorble' if good else 'Frimble'} the {rng.randint(1, 9999)} {'glorps' if good else 'plinks'}"
+        row = {"source": "mine", "prompt_id": str(i), "prompt": prompt, "task": "t", "model": "my-7b"}
+        lines.append(json.dumps({**row, "quality": float(good), "output_tokens": 20 + 200 * (i % 2)}))
+    path.write_text("\n".join(lines))
+    return path
+
+
+def _train(*args: str | Path) -> Result:
+    app = typer.Typer()
+    app.command()(train_command)
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def test_the_command_learns_where_there_are_outcomes_and_leaves_the_rest_alone(tmp_path: Path) -> None:
+    out = tmp_path / "mine.npz"
+    done = _train(_table(tmp_path / "t.jsonl", 300), "--tier", "my-7b=medium", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "medium" in done.output
+    mine, shipped = Predictor.load(out), Predictor.load(None)
+    assert mine.version in done.output
+    assert mine.meta.sources[-1] == "300 prompts of t.jsonl"
+    good, bad = prompt_features("Zorble the 123 glorps"), prompt_features("Frimble the 123 plinks")
+    assert mine.predict(good)["medium"].quality > 0.8
+    assert mine.predict(bad)["medium"].quality < 0.2
+    assert mine.expected_output_tokens(bad) > 2 * mine.expected_output_tokens(good)
+    for profile in ("tiny", "large", "tool_agent"):
+        assert mine.predict(good)[profile].quality == pytest.approx(shipped.predict(good)[profile].quality, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("n", "tier", "says"),
+    [
+        (300, "my-7b=huge", "say MODEL="),
+        (300, "other=medium", "my-7b"),
+        (20, "my-7b=medium", "nothing can be learnt"),
+    ],
+)
+def test_the_command_says_why_nothing_is_learnt(tmp_path: Path, n: int, tier: str, says: str) -> None:
+    done = _train(_table(tmp_path / "t.jsonl", n), "--tier", tier, "--out", tmp_path / "mine.npz")
+    assert done.exit_code == 78
+    assert says in done.output
+    assert not (tmp_path / "mine.npz").exists()

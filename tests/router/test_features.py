@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from router.features import HEAD_CHARS, TAIL_CHARS, Features, features_of
-from router.vectoriser import SCALARS, grams, scalars
+from router.vectoriser import grams, scalars
 from services.contracts.messages import (
     Blob,
     ChatRequest,
@@ -17,6 +17,7 @@ from services.contracts.messages import (
     TextPart,
     ToolSpec,
 )
+from services.contracts.predictor_file import SCALARS
 
 
 def ask(*turns: tuple[str, str], **options: object) -> Features:

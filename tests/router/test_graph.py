@@ -105,6 +105,7 @@ class System:
     bus: MemoryBus
     roster: Roster
     workers: dict[str, Worker]
+    router: RouterService
 
     def call(self, request: Request, *, auto: str = "auto", seconds: float = 20.0, **wishes: Any) -> Call:
         name = secrets.token_hex(8)
@@ -154,7 +155,7 @@ async def system(
         async with asyncio.timeout(5):
             while len(roster.ready()) < len(services) + 1 or len(router._roster.ready()) < len(services) + 1:
                 await asyncio.sleep(0)
-        yield System(bus, roster, workers)
+        yield System(bus, roster, workers, router)
 
 
 def question(text: str, *, stream: bool = False) -> ChatRequest:

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from router.features import Features, features_of
-from router.predictor import FORMAT, PROFILES, SHIPPED, Meta, Predictor
-from router.vectoriser import SCALARS
+from router.predictor import SHIPPED, Predictor
+from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.errors import ConfigError
 from services.contracts.messages import ChatRequest, Message
+from services.contracts.predictor_file import FORMAT, PROFILES, SCALARS, Meta
+from tests.router.test_graph import model, question, system
 
 BUCKETS, HEADS = 64, (*PROFILES, "tokens")
 
@@ -214,6 +216,30 @@ def test_a_file_that_is_no_predictor_is_refused_with_its_name(tmp_path: Path, ki
     path.write_bytes(BAD[kind])
     with pytest.raises(ConfigError, match=r"bad\.npz"):
         Predictor.load(path)
+
+
+async def test_another_predictor_is_taken_up_while_the_router_runs_and_a_bad_one_is_not(tmp_path: Path) -> None:
+    (tmp_path / "mine.npz").write_bytes(stored())
+    (tmp_path / "bad.npz").write_bytes(BAD["cut off"])
+    small = {"small": {"kind": "llm_cloud", "model": "s", "tier": "tiny"}}
+
+    def revision(number: int, predictor: str | None) -> Snapshot:
+        catalog = Catalog.model_validate({"router": {"predictor": predictor}, "components": small})
+        return Snapshot(revision=number, base_dir=str(tmp_path), catalog=catalog)
+
+    async def asked_of(name: str | None) -> tuple[str, float | None]:
+        await it.router.use(revision(8, name))
+        _, decision = await it.ask(question("What is the capital of France?"))
+        return decision.prediction, decision.prior_quality
+
+    async with system(revision(7, None), small=model()) as it:
+        shipped_version = Predictor.load(None).version
+        assert (await asked_of(None))[0] == shipped_version
+        mine = await asked_of("mine.npz")
+        assert mine == (Predictor.load(tmp_path / "mine.npz").version, 0.5)
+        assert await asked_of("bad.npz") == mine
+        assert await asked_of("nowhere.npz") == mine
+        assert (await asked_of(None))[0] == shipped_version
 
 
 def test_a_file_that_is_not_there_or_too_large_is_refused(tmp_path: Path) -> None:

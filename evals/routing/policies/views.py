@@ -12,7 +12,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from router.features import Features, bounded
-from router.vectoriser import SCALARS, grams, scalars
+from router.vectoriser import grams, scalars
+from services.contracts.predictor_file import SCALARS
 
 BUCKETS = 1 << 15
 _COUNTS_WEIGHT = 0.3

@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter
 from typer.testing import CliRunner
 
+from router.predictor import SHIPPED
 from services.contracts.catalog import Catalog
 from services.contracts.catalog_file import load
 from services.controller.cli import app
@@ -118,6 +119,17 @@ def test_files_that_are_not_what_they_should_be(tmp_path: Path, content: str, sa
     code, output = run("check", write(tmp_path, content))
     assert code == 78
     assert said in output
+
+
+def test_a_file_that_is_no_predictor_is_told_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "good.npz").write_bytes(SHIPPED.read_bytes())
+    (tmp_path / "bad.npz").write_bytes(SHIPPED.read_bytes()[:-1000])
+    content = "router:\n  predictor: {}.npz\ncomponents: {{a: {{kind: vision}}}}\n"
+    assert run("check", write(tmp_path, content.format("good")))[0] == 0
+    code, output = run("check", write(tmp_path, content.format("bad")))
+    assert code == 78
+    assert ":2: router: predictor: " in output
+    assert "bad.npz: not a predictor" in output
 
 
 def test_a_good_model_file_and_one_of_a_hub_pass(tmp_path: Path) -> None:

@@ -29,6 +29,15 @@ def test_an_offered_group_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "routing" in shown.output
 
 
+def test_an_offered_function_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = _offers(monkeypatch, train="evals.train.cli:train")
+
+    shown = CliRunner().invoke(app, ["train", "--help"])
+
+    assert shown.exit_code == 0
+    assert "--tier" in shown.output
+
+
 def test_a_group_whose_extra_is_missing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     app = _offers(monkeypatch, broken="evals.no_such_module:app")
 
