@@ -37,6 +37,7 @@ from router.learning import Calibration
 from router.policy import Choice, World, choose
 from router.predictor import Predictor
 from router.refusal import refusal
+from router.session import Sessions
 from services.bus.roster import Roster
 from services.contracts.beat import Beat
 from services.contracts.decision import Attempt
@@ -77,11 +78,13 @@ class Router:
         predictor: Predictor,
         coming: Coming,
         calibration: Calibration,
+        sessions: Sessions,
         tell: Callable[[Journey], Awaitable[None]],
     ) -> None:
         self._tell = tell
         self._coming = coming
         self._calibration = calibration
+        self._sessions = sessions
         self._roster = roster
         self._dispatcher = dispatcher
         self._predictor = predictor
@@ -203,6 +206,7 @@ class Router:
             relevance=journey.relevance,
             excluded=frozenset(journey.excluded),
             offsets=self._calibration.offsets(),
+            held=self._sessions.held(journey.task),
         )
         return choose(journey.needs, journey.wanted_now(), world, journey.estimates, journey.output_tokens)
 
@@ -271,6 +275,8 @@ class Router:
             self._note_failure(journey, plan.answering, from_info(ack.error), began_s, ack.usage)
             return END if journey.error is not None else CHOOSE
         journey.attempts.append(Attempt(plan.answering.component, plan.answering.instance, began_s, time.time()))
+        if journey.prepared is None:  # else it has read something else than what the client will send again
+            self._sessions.remember(journey.task, plan.answering)
         return END
 
     def _note_failure(self, journey: Journey, beat: Beat, error: TurnoutError, began_s: float, spent: Usage) -> None:

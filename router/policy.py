@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from router.learning import shifted, way
 from router.needs import Needs
 from router.predictor import Estimate
+from router.session import Held
 from services.contracts.beat import Beat
 from services.contracts.decision import Candidate
 
@@ -19,6 +20,10 @@ from services.contracts.decision import Candidate
 _UNKNOWN_SERVICE_S = {"llm_local": 1.0, "llm_cloud": 2.0, "vision": 0.8, "retrieval": 0.05}
 _UNKNOWN_OTHER_S = 0.5
 _UNKNOWN = Estimate(0.5, 0.5)
+_UNKNOWN_PREFILL_TPS = 1000.0
+_MOST_SAVED = 0.9
+# Source: https://platform.openai.com/docs/guides/prompt-caching
+_LEAST_CACHED_TOKENS = 1024
 WAKE_S = 5.0
 """Until a sleeping component serves: what loading a small model takes."""
 _AGENTS = frozenset({"tool_agent", "screen_agent"})
@@ -57,6 +62,7 @@ class World:
         beats: instances that are ready. pending: tasks sent to an instance since its last beat.
         profiles: by component. relevance: probability that the documents answer the question, 0..1.
         offsets: what feedback has taught of each way (`router.learning`).
+        held: who has the beginning of this conversation in its cache.
     """
 
     beats: Sequence[Beat]
@@ -65,6 +71,7 @@ class World:
     relevance: float = 0.0
     excluded: frozenset[str] = frozenset()
     offsets: Mapping[str, float] = field(default_factory=dict)
+    held: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -244,8 +251,9 @@ def _plan(
     answering = chain[-1]
     most = needs.max_output_tokens
     expected_out = output_tokens if most is None else min(output_tokens, most)
+    cached = min(_cached_tokens(answering, world), needs.input_tokens)
     cost = sum(beat.price.request_usd for beat in chain[:-1]) + answering.price.cost_usd(
-        needs.input_tokens, round(expected_out)
+        needs.input_tokens, round(expected_out), cached
     )
     times = [_times(beat, world) for beat in chain]
     prior = quality = _quality(chain, needs, world, estimates)
@@ -298,11 +306,27 @@ def _profile(beat: Beat, world: World) -> Profile:
 def _times(beat: Beat, world: World) -> tuple[float, float]:
     """(seconds until a slot is free, seconds until the answer is complete)."""
     service_s = beat.speed.service_s or _UNKNOWN_SERVICE_S.get(beat.kind, _UNKNOWN_OTHER_S)
+    finish_s = service_s - _saved_s(beat, world, service_s)
     ahead = beat.in_use + beat.queued + world.pending.get(beat.instance, 0)
     wait_s = 0.0 if ahead < beat.slots else service_s * (ahead - beat.slots + 1) / beat.slots
     if beat.state == "asleep":
         wait_s = WAKE_S
-    return wait_s, wait_s + service_s
+    return wait_s, wait_s + finish_s
+
+
+def _saved_s(beat: Beat, world: World, service_s: float) -> float:
+    """What an instance saves that need not read the beginning of the conversation again."""
+    if world.held is None or world.held.instance != beat.instance or beat.kind != "llm_local":
+        return 0.0
+    tokens_per_s = beat.facts.get("prefill_tps") or _UNKNOWN_PREFILL_TPS
+    return min(world.held.tokens / tokens_per_s, _MOST_SAVED * service_s)
+
+
+def _cached_tokens(beat: Beat, world: World) -> int:
+    """Input tokens that are charged at the price of cached ones. Vendors cache long beginnings only."""
+    if world.held is None or world.held.component != beat.component:
+        return 0
+    return world.held.tokens if beat.kind == "llm_local" or world.held.tokens >= _LEAST_CACHED_TOKENS else 0
 
 
 def _assess(plan: Plan, needs: Needs, wanted: Wanted) -> Plan:

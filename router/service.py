@@ -19,6 +19,7 @@ from router.learning import Calibration
 from router.needs import needs_of
 from router.policy import Profile, Wanted
 from router.predictor import Predictor
+from router.session import Sessions
 from services.bus.call import ROUTER
 from services.bus.port import Bus, Incoming, Subscription
 from services.bus.roster import Roster
@@ -56,6 +57,7 @@ class RouterService:
             self._predictor,
             Coming(bus, self._roster),
             self._calibration,
+            Sessions(time.monotonic),
             self._tell,
         )
         self._state: State = "starting"

@@ -193,6 +193,23 @@ async def test_without_exploration_chance_has_no_say() -> None:
     assert decision.prior_quality is None  # the operator has set it
 
 
+async def test_follow_up_goes_to_the_instance_that_has_read_the_conversation() -> None:
+    said = (
+        Message("user", "Tell me a long story. " * 200),
+        Message("assistant", "Once. " * 200),
+        Message("user", "And?"),
+    )
+    async with system(catalog(quality=0.5), small=model(), small2=model()) as it:
+        first, follow_up = it.call(ChatRequest(said[:1])).task, ChatRequest(said)
+        reader = next(b for b in it.router._roster.ready("small") if b.instance == "small2-1")
+        it.router._router._sessions.remember(first, reader)
+        _, decision = await it.ask(follow_up)
+        assert decision.instance == "small2-1"
+        held = it.router._router._sessions.held(it.call(ChatRequest((*said, *said[1:]))).task)
+    assert held is not None
+    assert held.instance == "small2-1"
+
+
 LEARNT: dict[str, dict[str, object]] = {
     "small": {"kind": "llm_cloud", "model": "s", "tier": "medium"},
     "cloud": {"kind": "llm_cloud", "model": "m", "quality": 0.95},

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from router.needs import Needs, needs_of
 from router.policy import Choice, Profile, Wanted, World, choose
 from router.predictor import Estimate
+from router.session import Held
 from services.contracts.beat import Beat, Speed
 from services.contracts.messages import ChatRequest, Message, ResponseFormat, Sampling, Task, ToolSpec, Wishes
 from services.contracts.price import Price
@@ -63,9 +64,10 @@ def pick(
     relevance: float = 0.0,
     pending: Mapping[str, int] | None = None,
     excluded: frozenset[str] = frozenset(),
+    held: Held | None = None,
 ) -> Choice:
     wanted = Wanted(floor, max_cost_usd, deadline_in_s, pinned, depth)
-    world = World(beats, PROFILES, pending or {}, relevance, excluded)
+    world = World(beats, PROFILES, pending or {}, relevance, excluded, held=held)
     return choose(needs, wanted, world, estimates, 100.0)
 
 
@@ -145,6 +147,31 @@ def test_agent_is_not_chosen_for_the_questions_of_agents() -> None:
     sure = {**ESTIMATES, "tool_agent": Estimate(0.99, 0.01)}
     assert first(pick(SMALL, TOOLS, estimates=sure)) == ("tools",)
     assert first(pick(SMALL, TOOLS, estimates=sure, depth=1)) == ("small",)
+
+
+LONG = Needs(frozenset({"chat"}), input_tokens=4000)
+
+
+def test_twin_that_has_read_the_conversation_is_preferred_until_it_has_too_much_to_do() -> None:
+    one, two = (beat("small", "llm_local", n, facts={"prefill_tps": 5000.0}) for n in (1, 2))
+    held = Held("small", "small-2", 3500)
+    assert pick(one, two, needs=LONG, held=held).order[0].answering.instance == "small-2"
+    assert pick(one, two, needs=LONG, held=held).order[0].finish_s == pytest.approx(1.0 - 3500 / 5000)
+    swamped = beat("small", "llm_local", 2, facts={"prefill_tps": 5000.0}, in_use=4, queued=4)
+    assert pick(one, swamped, needs=LONG, held=held).order[0].answering.instance == "small-1"
+
+
+def test_saving_is_never_the_whole_time() -> None:
+    slow = beat("small", "llm_local", facts={"prefill_tps": 1.0})
+    assert pick(slow, held=Held("small", "small-1", 10_000)).order[0].finish_s == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("tokens", "goes_to"), [(3500, "cloud"), (1000, "other")])
+def test_component_stays_where_the_cached_price_saves_more_than_the_other_is_cheaper(tokens: int, goes_to: str) -> None:
+    cloud = beat("cloud", "llm_cloud", price=Price(1.0, 4.0, 0.1))
+    other = beat("small", "llm_cloud", price=Price(0.8, 3.2, 0.08))
+    choice = pick(cloud, other, needs=LONG, floor=0.5, held=Held("cloud", "cloud-1", tokens))
+    assert first(choice) == ({"other": "small"}.get(goes_to, goes_to),)
 
 
 def test_agent_costs_what_the_model_it_asks_costs() -> None:
