@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 import msgspec
+import structlog
 
 from services.bus.port import Bus
 from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.beat import Beat
 from services.contracts.errors import ComponentTimeout, ComponentUnavailable, TurnoutError, from_info
-from services.contracts.events import ACK_DECODER, ENVELOPE_DECODER, Ack, Event, Failed, Finished
+from services.contracts.events import ACK_DECODER, ENVELOPE_DECODER, Ack, Envelope, Event, Failed, Finished, Usage
+from services.contracts.feedback import Feedback
 from services.contracts.messages import Request, Task, encode
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Attempted:
+    """What became of a plain task: all its events, or why there are none; and what it took either way."""
+
+    events: tuple[Event, ...] = ()
+    error: TurnoutError | None = None
+    spent: Usage = Usage()
 
 
 class Dispatcher:
@@ -55,16 +69,23 @@ class Dispatcher:
             asking.cancel()
             gone.cancel()
 
-    async def fetch(self, parent: Task, number: int, request: Request, to: Beat) -> tuple[Event, ...]:
+    async def fetch(self, parent: Task, name: int | str, request: Request, to: Beat) -> tuple[Event, ...]:
         """Have a helper do a small plain task and return its events.
 
         Raises:
             TurnoutError: it could not.
         """
+        done = await self.attempt(parent, name, request, to)
+        if done.error is not None:
+            raise done.error
+        return done.events
+
+    async def attempt(self, parent: Task, name: int | str, request: Request, to: Beat) -> Attempted:
+        """Have an instance do a plain task for us; never raises. `name` sets it apart from others of the parent."""
         inbox = self._bus.inbox()
         task = msgspec.structs.replace(
             parent,
-            id=f"{parent.id}-r{number}",
+            id=f"{parent.id}-r{name}",
             model=to.component,
             request=request,
             inbox=inbox.subject,
@@ -73,17 +94,34 @@ class Dispatcher:
         try:
             ack = await self.hand_over(task, to)
             if ack.error is not None:
-                raise from_info(ack.error)
+                return Attempted(error=from_info(ack.error), spent=ack.usage)
             # A plain answer is one envelope, already under way when the acknowledgement was sent.
             async with asyncio.timeout(max(0.001, task.deadline_s - time.time())):
                 events = ENVELOPE_DECODER.decode(await inbox.next()).events
-        except TimeoutError as error:
-            raise ComponentTimeout(f"{to.component} did not answer in time") from error
+        except TimeoutError:
+            return Attempted(error=ComponentTimeout(f"{to.component} did not answer in time"))
+        except TurnoutError as error:
+            return Attempted(error=error)
         finally:
             inbox.close()
         last = events[-1]
         if isinstance(last, Failed):
-            raise from_info(last.error)
+            return Attempted(error=from_info(last.error), spent=last.usage)
         if not isinstance(last, Finished):
-            raise ComponentUnavailable(f"{to.component} sent an incomplete answer")
-        return events
+            return Attempted(error=ComponentUnavailable(f"{to.component} sent an incomplete answer"))
+        return Attempted(events, spent=last.usage)
+
+    async def deliver(self, task: Task, events: tuple[Event, ...]) -> None:
+        """Give a whole answer to whoever asked.
+
+        Raises:
+            TurnoutError: the bus does not take it.
+        """
+        await self._bus.publish(task.inbox, encode(Envelope(task.id, 0, events)))
+
+    async def report(self, verdict: Feedback) -> None:
+        """Tell every router what is thought of an answer. Where the bus does not take it, nobody learns."""
+        try:
+            await self._bus.publish(subjects.feedback(verdict.decision_id, verdict.source), encode(verdict))
+        except TurnoutError as error:
+            log.warning("verdict_not_told", request=verdict.decision_id, reason=error.message)

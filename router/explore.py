@@ -8,10 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-import msgspec
-
-from router.policy import Choice, Plan, Wanted
-from services.contracts.decision import Candidate
+from router.policy import Choice, Plan, Wanted, with_front
 
 PASSED_OVER = "passed over by chance"
 DEGRADED = "drawn at random (router.explore)"
@@ -46,7 +43,7 @@ def explored(choice: Choice, wanted: Wanted, share: float, drawn: float) -> Choi
     return replace(
         choice,
         order=(taken, *(plan for plan in choice.order if plan is not taken)),
-        candidates=_with_front(choice.candidates, taken),
+        candidates=with_front(choice.candidates, taken, PASSED_OVER),
         degraded=DEGRADED,
         propensities=propensities,
         explored=True,
@@ -66,11 +63,3 @@ def _able(choice: Choice, wanted: Wanted) -> list[Plan]:
 
 def _in_time(plan: Plan, wanted: Wanted) -> bool:
     return plan.finish_s <= wanted.deadline_in_s and all(beat.state != "asleep" for beat in plan.instances)
-
-
-def _with_front(candidates: tuple[Candidate, ...], taken: Plan) -> tuple[Candidate, ...]:
-    """The record with another plan in front: exactly one candidate is not rejected, the one that was taken."""
-    steps = taken.steps
-    front = [msgspec.structs.replace(c, rejected=None) for c in candidates if c.steps == steps]
-    rest = [c for c in candidates if c.steps != steps]
-    return (*front, *(c if c.rejected else msgspec.structs.replace(c, rejected=PASSED_OVER) for c in rest))

@@ -2,8 +2,10 @@
 
     choose -> [prepare ->] end
       ^__________|         a failure before the first byte: choose among the rest
+      ^---- [verify] -> end   a cheaper one tries first; what it says goes to the client if it is good enough
 
-Tokens never pass through here: a node hands the task over and ends when the answering instance has begun.
+Tokens pass through here only where an answer is to be verified: else a node hands the task over and ends when the
+answering instance has begun.
 
 The graph is written for LangGraph's runtime itself (`Pregel`): a node wakes when the journey is written to the channel
 of its name. The same graph made by `StateGraph` takes a step more, in which the input becomes the state, and nearly
@@ -26,6 +28,7 @@ from langgraph.channels import EphemeralValue
 from langgraph.pregel import NodeBuilder, Pregel
 from langgraph.pregel._write import ChannelWriteEntry
 
+from router.cascade import cascade
 from router.coming import Coming
 from router.dispatch import Dispatcher
 from router.enrich import with_passages, with_screen_text
@@ -34,14 +37,16 @@ from router.features import features_of
 from router.generations import draw_of, serving
 from router.journey import Journey
 from router.learning import Calibration
-from router.policy import Choice, World, choose
+from router.policy import Choice, World, choose, with_front
 from router.predictor import Predictor
 from router.refusal import refusal
 from router.session import Sessions
+from router.verify import as_asked, judge, with_evidence
 from services.bus.roster import Roster
 from services.contracts.beat import Beat
 from services.contracts.decision import Attempt
 from services.contracts.errors import (
+    ComponentTimeout,
     ContextLengthExceeded,
     InternalError,
     TurnoutError,
@@ -50,14 +55,19 @@ from services.contracts.errors import (
     from_info,
 )
 from services.contracts.events import Event, Finished, Found, Passage, ScreenRead, Step, Usage
+from services.contracts.feedback import Feedback
 from services.contracts.messages import ChatRequest, Image, ReadRequest, SearchRequest
 
 log = structlog.get_logger()
 
-Next = Literal["choose", "prepare", "end"]
+Next = Literal["choose", "prepare", "verify", "end"]
 CHOOSE: Final = "choose"
 PREPARE: Final = "prepare"
+VERIFY: Final = "verify"
 END: Final = "end"
+TRIED_FIRST = "a cheaper answer proved good enough"
+_VERDICT_WEIGHT = 0.25
+"""Of what the verifier thinks, beside the word of a client."""
 _PASSAGES = 4
 _LEAST_RELEVANCE = 0.5
 _SHOWN_CHARS = 2000
@@ -104,10 +114,11 @@ class Router:
     def _build(self) -> Pregel[Any, Any, Any, Any]:
         return Pregel(
             nodes={
-                CHOOSE: self._node(CHOOSE, self._choose, goes_to=(CHOOSE, PREPARE)),
+                CHOOSE: self._node(CHOOSE, self._choose, goes_to=(CHOOSE, PREPARE, VERIFY)),
                 PREPARE: self._node(PREPARE, self._prepare, goes_to=(CHOOSE,)),
+                VERIFY: self._node(VERIFY, self._verify, goes_to=(CHOOSE,)),
             },
-            channels={name: EphemeralValue(Journey) for name in (CHOOSE, PREPARE, END)},
+            channels={name: EphemeralValue(Journey) for name in (CHOOSE, PREPARE, VERIFY, END)},
             input_channels=CHOOSE,
             output_channels=END,
         )
@@ -161,7 +172,7 @@ class Router:
     async def _choose(self, journey: Journey) -> Next:
         if not journey.attempts:
             await self._understand(journey)
-        elif len(journey.attempts) >= journey.settings.max_attempts:
+        elif len(journey.attempts) >= journey.settings.max_attempts + (journey.cascade is not None):
             journey.error = journey.verdict()
             return END
         began_s = time.perf_counter()
@@ -177,6 +188,11 @@ class Router:
         if not journey.candidates:
             choice = self._explored(journey, choice)
             journey.candidates = choice.candidates
+            if journey.settings.cascade and self._may_cascade(journey):
+                journey.cascade = cascade(choice, journey.wanted_now())
+                if journey.cascade is not None:
+                    journey.decision_s += time.perf_counter() - began_s
+                    return VERIFY
         journey.degraded = choice.degraded or journey.degraded
         if choice.order and not (choice.degraded and journey.task.wishes.strict):
             journey.running = choice.order[0]
@@ -195,6 +211,20 @@ class Router:
         choice = explored(choice, journey.wanted_now(), share, draw(task.id))
         journey.propensities, journey.explored = choice.propensities, choice.explored
         return choice
+
+    @staticmethod
+    def _may_cascade(journey: Journey) -> bool:
+        """Only who has asked for a quality may have to wait for it, and only a whole text can be judged."""
+        request = journey.task.request
+        return (
+            journey.task.wishes.quality is not None
+            and journey.task.depth == 0
+            and not journey.explored
+            and isinstance(request, ChatRequest)
+            and not request.tools
+            and not request.written
+            and not journey.needs.images
+        )
 
     def _choice(self, journey: Journey) -> Choice:
         taking = serving(self._roster.ready(), draw_of(journey.task.root), journey.excluded)
@@ -220,6 +250,55 @@ class Router:
             return None
         known = pinned in journey.settings.profiles
         return pinned if known and self._coming.expected(pinned, journey.settings.sleepers) else None
+
+    async def _verify(self, journey: Journey) -> Next:
+        """Let the cheaper component try, and give its answer to the client if it is good enough; else go up."""
+        trying, request = journey.cascade, journey.task.request
+        if trying is None or not isinstance(request, ChatRequest):
+            raise InternalError("there is nothing to verify")
+        plan, began_s = trying.attempt, time.time()
+        # Whatever happens, the one that is expected to be good enough must still have its time.
+        limited = msgspec.structs.replace(journey.task, deadline_s=journey.task.deadline_s - trying.reserved_s)
+        done = await self._dispatcher.attempt(limited, "try", with_evidence(request), plan.answering)
+        if done.error is not None:
+            self._note_failure(journey, plan.answering, done.error, began_s, done.spent)
+            if isinstance(done.error, ComponentTimeout):
+                journey.error = None  # it was our limit, and there is time left
+            return END if journey.error is not None else CHOOSE
+        verdict = judge(request, done.events, plan.quality)
+        beat = plan.answering
+        await self._dispatcher.report(
+            Feedback(
+                journey.task.root,
+                verdict.score,
+                plan.steps,
+                beat.model,
+                time.time(),
+                prior=plan.prior,
+                source="verified",
+                weight=_VERDICT_WEIGHT,
+            )
+        )
+        accepted = verdict.why is None and verdict.score >= journey.wanted.quality_floor
+        journey.attempts.append(
+            Attempt(
+                plan.answering.component,
+                plan.answering.instance,
+                began_s,
+                time.time(),
+                usage=Usage() if accepted else done.spent,
+                verified=round(verdict.score, 4),
+                rejected="" if accepted else verdict.why or "below the floor",
+            )
+        )
+        if not accepted:
+            journey.spent += done.spent
+            return CHOOSE
+        journey.running, journey.degraded = plan, None
+        journey.candidates = with_front(journey.candidates, plan, TRIED_FIRST)
+        self._sessions.remember(journey.task, plan.answering)
+        await self._dispatcher.deliver(journey.task, as_asked(request, done.events))
+        return END
 
     async def _prepare(self, journey: Journey) -> Next:
         """Let the helpers of the chosen plan do their part: read the images, or hand over the passages."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from router.cascade import Cascade
 from router.features import Features
 from router.needs import Needs
 from router.policy import Plan, Profile, Wanted
@@ -27,6 +28,7 @@ class Settings:
     max_attempts: int
     sleepers: frozenset[str] = frozenset()
     explore: float = 0.0
+    cascade: bool = False
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Journey:
         excluded: instances not to be tried again. failures: what they said.
         held: components that have been waited for.
         propensities, explored: what chance had to do with the choice (`router.explore`).
+        cascade: the attempt of a cheaper component that was worth making.
         running: what is being tried, and finally what answers.
         spent: by helpers and by attempts that failed; the answer's own usage comes with its end.
     """
@@ -67,6 +70,7 @@ class Journey:
     degraded: str | None = None
     propensities: Mapping[str, float] = field(default_factory=dict)
     explored: bool = False
+    cascade: Cascade | None = None
     running: Plan | None = None
     error: TurnoutError | None = None
     decision_s: float = 0.0

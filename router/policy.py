@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from router.learning import shifted, way
 from router.needs import Needs
 from router.predictor import Estimate
@@ -26,7 +28,8 @@ _MOST_SAVED = 0.9
 _LEAST_CACHED_TOKENS = 1024
 WAKE_S = 5.0
 """Until a sleeping component serves: what loading a small model takes."""
-_AGENTS = frozenset({"tool_agent", "screen_agent"})
+AGENTS = frozenset({"tool_agent", "screen_agent"})
+"""Components that ask others."""
 _MAX_AGENT_DEPTH = 0
 _AGENT_QUESTIONS = 2
 """How often an agent asks a model, at the least: what to do, and for the answer."""
@@ -157,6 +160,13 @@ def choose(
     return Choice(order, candidates, degraded, out_of_budget)
 
 
+def with_front(candidates: Sequence[Candidate], taken: Plan, passed_over: str) -> tuple[Candidate, ...]:
+    """The record with another plan in front: exactly one candidate is not rejected, the one that was taken."""
+    front = [msgspec.structs.replace(c, rejected=None) for c in candidates if c.steps == taken.steps]
+    rest = [c for c in candidates if c.steps != taken.steps]
+    return (*front, *(c if c.rejected else msgspec.structs.replace(c, rejected=passed_over) for c in rest))
+
+
 def shortcoming(beat: Beat, needs: Needs, *, image_read: bool, pinned: bool) -> str | None:
     """Why an instance cannot do this at all, or None.
 
@@ -200,15 +210,13 @@ def _plans(
         return [_plan(chain, needs, world, estimates, output_tokens) for chain in chains]
 
     named = [beat for component, beat in best.items() if wanted.pinned in (None, component)]
-    agents = [beat for beat in named if beat.kind in _AGENTS]
+    agents = [beat for beat in named if beat.kind in AGENTS]
     if wanted.pinned is None and wanted.depth > _MAX_AGENT_DEPTH:
         agents = []  # an agent's own questions go to models, so no chain of agents can run in circles
-    plans = [plan for beat in named if beat.kind not in _AGENTS for plan in plans_of(beat)]
+    plans = [plan for beat in named if beat.kind not in AGENTS for plan in plans_of(beat)]
     if not agents:
         return plans
-    models = (
-        plans if wanted.pinned is None else [p for b in best.values() if b.kind not in _AGENTS for p in plans_of(b)]
-    )
+    models = plans if wanted.pinned is None else [p for b in best.values() if b.kind not in AGENTS for p in plans_of(b)]
     question_usd = _question_usd(models, needs, wanted)
     priced = [_plan((beat,), needs, world, estimates, output_tokens, question_usd) for beat in agents]
     return [*plans, *priced]
@@ -257,7 +265,7 @@ def _plan(
     )
     times = [_times(beat, world) for beat in chain]
     prior = quality = _quality(chain, needs, world, estimates)
-    if answering.kind in _AGENTS:
+    if answering.kind in AGENTS:
         # What the tool agent is good at it does without a model.
         cost += _AGENT_QUESTIONS * question_usd * (1 - prior if answering.kind == "tool_agent" else 1)
     learnt = (
@@ -296,7 +304,7 @@ def _quality(chain: tuple[Beat, ...], needs: Needs, world: World, estimates: Map
         grounded = learned(f"grounded_{profile.name}")
         return grounded if needs.images else grounded * world.relevance
     alone = learned(profile.name)
-    return alone if answering.kind in _AGENTS or needs.images else alone * (1 - world.relevance)
+    return alone if answering.kind in AGENTS or needs.images else alone * (1 - world.relevance)
 
 
 def _profile(beat: Beat, world: World) -> Profile:

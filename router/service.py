@@ -220,7 +220,9 @@ def settings_of(snapshot: Snapshot) -> Settings:
         profiles[name] = Profile(learned, spec.quality)
     rules = snapshot.catalog.router
     sleepers = frozenset(n for n, spec in snapshot.catalog.components.items() if spec.enabled and not spec.replicas.min)
-    return Settings(snapshot.revision, profiles, rules.quality, rules.max_attempts, sleepers, rules.explore)
+    return Settings(
+        snapshot.revision, profiles, rules.quality, rules.max_attempts, sleepers, rules.explore, rules.cascade == "auto"
+    )
 
 
 def _predictor_path(snapshot: Snapshot) -> Path | None:

@@ -109,6 +109,13 @@ def _hold_out(rows: Sequence[Row], x: Any, settings: Settings, seed: int, start:
     )
 
 
+def held_out_predictions(rows: Sequence[Row], settings: Settings, seed: int, name: str, split: str) -> Array:
+    """[rows]: what heads and curves predict of one profile that have not seen the row's `split`: prompt or kind."""
+    x = matrix(rows, idf_of(rows, settings.buckets))
+    held = _hold_out(rows, x, settings, seed, np.zeros((x.shape[1], len(HEADS))))
+    return _cross(held, PROFILES.index(name), held.by_kind if split == "kind" else held.by_prompt)
+
+
 def kind_of(group: str) -> str:
     """What is held out together: a benchmark from whatever table, the families of the suite that do alike."""
     source, _, task = group.partition(":")

@@ -236,6 +236,11 @@ class Router(Model):
         description="share of requests whose component is drawn at random among all that can do them; the decision "
         "keeps the probabilities, and `turnout eval replay` needs them",
     )
+    cascade: Literal["auto", "never"] = Field(
+        "never",
+        description="`auto`: where a request names its own `quality` and that pays, a cheaper component tries first, "
+        "and its answer is given if it proves good enough; `never`: straight to the one that is expected to be",
+    )
     feedback_half_life_s: float = Field(
         259_200.0,
         ge=60,

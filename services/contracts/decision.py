@@ -27,7 +27,13 @@ class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One try at one instance. Seconds since the epoch."""
+    """One try at one instance. Seconds since the epoch.
+
+    Attributes:
+        usage: of one that did not become the answer; what the answer took stands in the decision.
+        verified: probability that its answer is good, once it was seen, where that was asked (`router.cascade`).
+        rejected: why an answer that came was not given to the client.
+    """
 
     component: str
     instance: str
@@ -35,6 +41,8 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     ended_s: float
     error: ErrorInfo | None = None
     usage: Usage = Usage()
+    verified: float | None = None
+    rejected: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -25,7 +25,12 @@ ESTIMATES = {
 
 
 def beat(component: str, kind: str, n: int = 1, **fields: object) -> Beat:
-    base: dict[str, object] = {"capabilities": ("chat",), "slots": 4, "speed": Speed(service_s=1.0)}
+    base: dict[str, object] = {
+        "capabilities": ("chat",),
+        "slots": 4,
+        "speed": Speed(service_s=1.0),
+        "state": "ready",
+    }
     return Beat(
         component=component,
         kind=kind,
@@ -33,7 +38,6 @@ def beat(component: str, kind: str, n: int = 1, **fields: object) -> Beat:
         generation=1,
         pid=1,
         host="h",
-        state="ready",
         **{**base, **fields},  # type: ignore[arg-type]
     )
 

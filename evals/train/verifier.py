@@ -1,0 +1,106 @@
+"""Fits the verifier of cascades: `python -m evals.train.verifier MEASURED.jsonl`; see docs/routing.md.
+
+The file is one of `evals.train.measure` on a model of the tier `tiny`: answers with the odds of their tokens, judged by
+code. What is predicted from the prompt alone comes from heads that have not seen the prompt, and in a second table from
+heads that have not seen its kind of task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+
+from evals.train.dataset import MEASURED, read_measured
+from evals.train.fit import Settings
+from evals.train.rows import Row
+from evals.train.score import auc, brier, ece
+from evals.train.train import held_out_predictions
+from router.cascade import acceptance
+from router.verify import evidence
+
+Array = npt.NDArray[Any]
+_FOLDS = 5
+_LEAST_P = 0.01
+_FLOORS = (0.5, 0.6, 0.7, 0.8)
+
+
+def main() -> None:
+    """Fit by prompt and by kind held out, print the figures and the weights."""
+    parser = argparse.ArgumentParser(prog="python -m evals.train.verifier", description=__doc__)
+    parser.add_argument("measured", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    with args.measured.open(encoding="utf-8") as lines:
+        answers = [row for row in map(json.loads, lines) if row["odds"] and not row["grounded"]]
+    rows = list(read_measured(MEASURED))
+    for split in ("prompt", "kind"):
+        prior_of = dict(zip(_keys(rows), held_out_predictions(rows, Settings(), args.seed, "tiny", split), strict=True))
+        kept = [row for row in answers if _text(row) in prior_of]
+        prior = np.array([prior_of[_text(row)] for row in kept])
+        x = np.array([evidence([tuple(pair) for pair in row["odds"]]) for row in kept])
+        y = np.array([row["quality"] for row in kept])
+        sys.stdout.write(f"\nprediction from the prompt: {split} held out\n")
+        report(prior, x, y, np.array([_fold(row["family"], args.seed) for row in kept]))
+
+
+def report(prior: Array, x: Array, y: Array, fold: Array) -> None:
+    """Figures of answers whose kind of task took no part in the fit, and the weights fitted on all."""
+    design = _design(prior, x)
+    p = np.zeros(len(y))
+    shift = np.zeros(len(y))
+    for part in np.unique(fold):
+        kept, tested = fold != part, fold == part
+        fitted = _fit(design[kept], y[kept])
+        p[tested] = fitted.predict_proba(design[tested])[:, 1]
+        shift[tested] = design[tested] @ fitted.coef_[0] + fitted.intercept_[0] - design[tested, 0]
+    good, bad = shift[y > 0.5], shift[y <= 0.5]  # noqa: PLR2004 - checked by code: right or wrong
+    spread = np.sqrt((good.var() + bad.var()) / 2)
+    power = float((good.mean() - bad.mean()) / spread)
+    for name, q in (("prompt alone", prior), ("with the answer", p)):
+        sys.stdout.write(f"  {name:16} AUC {auc(q, y):.3f}  Brier {brier(q, y):.3f}  ECE {ece(q, y):.3f}\n")
+    sys.stdout.write(f"  power {power:.2f}, n {len(y)}, good {y.mean():.3f}\n")
+    for floor in _FLOORS:
+        tried = prior < floor
+        taken = tried & (p >= floor)
+        expected = np.mean([acceptance(q, floor, power) for q in prior[tried]])
+        sys.stdout.write(
+            f"  floor {floor}: tried {tried.sum()}, expected to accept {expected:.3f}, "
+            f"accepted {taken.sum() / tried.sum():.3f}, good of those {y[taken].sum() / max(taken.sum(), 1):.3f}\n"
+        )
+    final = _fit(design, y)
+    weights = ", ".join(f"{w:.4f}" for w in (final.intercept_[0], *final.coef_[0]))
+    sys.stdout.write(f"  WEIGHTS = ({weights})\n")
+
+
+def _design(prior: Array, x: Array) -> Array:
+    clipped = np.clip(prior, _LEAST_P, 1 - _LEAST_P)
+    return np.column_stack([np.log(clipped / (1 - clipped)), x])
+
+
+def _fit(design: Array, y: Array) -> LogisticRegression:
+    return LogisticRegression(C=1.0, max_iter=1000).fit(design, y > 0.5)  # noqa: PLR2004 - right or wrong
+
+
+def _fold(family: str, seed: int) -> int:
+    return zlib.crc32(f"{seed}:{family.split('-', maxsplit=1)[0]}".encode()) % _FOLDS
+
+
+def _text(row: dict[str, Any]) -> str:
+    return f"{row.get('system', '')}\n{row['prompt']}"
+
+
+def _keys(rows: list[Row]) -> list[str]:
+    with MEASURED.open(encoding="utf-8") as lines:
+        return [_text(json.loads(line)) for line in lines][: len(rows)]
+
+
+if __name__ == "__main__":
+    main()
