@@ -56,6 +56,8 @@ DECISIONS_MAX_AGE_S = 7 * 24 * 3600
 DECISIONS_MAX_COUNT = 200_000
 FEEDBACK_MAX_AGE_S = 30 * 24 * 3600
 FEEDBACK_MAX_COUNT = 20_000
+SHADOWS_MAX_AGE_S = 7 * 24 * 3600
+SHADOWS_MAX_BYTES = 256 * 1024**2
 CATALOG_HISTORY = 64
 _REPLAY_BATCH = 500
 _REPLAY_WAIT_S = 5.0
@@ -343,6 +345,16 @@ class NatsBus:
                     max_age=FEEDBACK_MAX_AGE_S,
                     max_msgs=FEEDBACK_MAX_COUNT,
                     max_msgs_per_subject=1,
+                    discard=DiscardPolicy.OLD,
+                    num_replicas=replicas,
+                )
+            )
+            await self._js.add_stream(
+                StreamConfig(
+                    name=subjects.SHADOW_STREAM,
+                    subjects=[subjects.SHADOWS],
+                    max_age=SHADOWS_MAX_AGE_S,
+                    max_bytes=SHADOWS_MAX_BYTES,
                     discard=DiscardPolicy.OLD,
                     num_replicas=replicas,
                 )

@@ -221,6 +221,13 @@ class Gateway(Model):
     )
 
 
+class ShadowSpec(Model):
+    """A component that is asked the same beside the one that answers, for comparison. Its answers reach no client."""
+
+    component: Name = Field(description="who is asked; it is paid, and its load counts like any other")
+    share: float = Field(gt=0, le=1, description="of the chat requests")
+
+
 class Router(Model):
     """How requests are sent."""
 
@@ -241,6 +248,9 @@ class Router(Model):
         description="`auto`: where a request names its own `quality` and that pays, a cheaper component tries first, "
         "and its answer is given if it proves good enough; `never`: straight to the one that is expected to be",
     )
+    shadow: ShadowSpec | None = Field(
+        None, description="ask another component the same, once the client has its answer, and keep both answers"
+    )
     feedback_half_life_s: float = Field(
         259_200.0,
         ge=60,
@@ -260,6 +270,9 @@ class Catalog(Model):
     @model_validator(mode="after")
     def _names(self) -> Catalog:
         taken = RESERVED_NAMES & self.components.keys()
+        shadow = self.router.shadow
+        if shadow is not None and shadow.component not in self.components:
+            raise ValueError(f"router.shadow.component: there is no component {shadow.component!r}")
         if taken:
             raise ValueError(f"a component must not be called {min(taken)!r}: that name has a meaning of its own")
         return self

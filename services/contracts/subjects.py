@@ -12,6 +12,7 @@ BEATS = "turnout.v1.beat.>"
 GONE = "turnout.v1.gone.>"
 CANCELS = "turnout.v1.cancel.*"
 DECISIONS = "turnout.v1.decision.>"
+SHADOWS = "turnout.v1.shadow.>"
 FEEDBACK = "turnout.v1.feedback.>"
 CONTROLLER = "turnout.v1.controller"  # commands to the one controller
 EVENTS = "turnout.v1.event"  # what happens to what runs, for whoever listens
@@ -23,6 +24,7 @@ STANDBY_BUCKET = "turnout_standby"  # the catalog that instances on stand-by are
 BLOB_BUCKET = "turnout_blobs"
 DECISION_STREAM = "turnout_decisions"
 FEEDBACK_STREAM = "turnout_feedback"
+SHADOW_STREAM = "turnout_shadows"
 
 
 def do(component: str, instance: str) -> str:
@@ -58,3 +60,8 @@ def decision(root: str) -> str:
 def feedback(decision_id: str, source: str) -> str:
     """Where the verdict of one source on one answer is kept."""
     return f"turnout.v1.feedback.{decision_id}.{source}"
+
+
+def shadow(decision_id: str) -> str:
+    """Where the two answers to one request are kept (`router.shadow`)."""
+    return f"turnout.v1.shadow.{decision_id}"

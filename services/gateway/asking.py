@@ -26,6 +26,7 @@ from services.contracts.errors import (
 from services.contracts.events import Delta, Event, Finished, Passage, Started
 from services.contracts.form import misfit
 from services.contracts.messages import ChatRequest, Request, ResponseFormat, Task, encode
+from services.gateway import shadows
 from services.gateway.answers import TurnoutOut, turnout_out
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
@@ -78,6 +79,7 @@ class Asking:
             tenant=exchange.tenant,
             traceparent=_traceparent(exchange),
         )
+        self._shadow = shadows.wanted(exchange.state.snapshot, self.task)
         self._call = Call(edge.bus, edge.roster, self.task)
 
     @property
@@ -111,7 +113,7 @@ class Asking:
                         continue
                     if self._exchange.first_token_s is None:
                         self._exchange.first_token_s = self._exchange.elapsed_s
-                    if self._form is not None and isinstance(event, Delta):
+                    if (self._form is not None or self._shadow is not None) and isinstance(event, Delta):
                         self._written.append(event.text)
                     yield event
         except ComponentUnavailable as error:
@@ -173,6 +175,9 @@ class Asking:
         self._edge.decisions.keep(decision)
         if self._form is not None and finished.reason == "stop":
             self._judge(decision, self._form)
+        if self._shadow is not None and self._shadow != decision.component:
+            deadline_s = self._exchange.state.snapshot.catalog.router.deadline_ms / 1000
+            self._edge.shadows.send(self.task, self._shadow, decision, "".join(self._written), deadline_s)
         return turnout_out(self.started, decision, self._sources + finished.sources, finished.detail)
 
     def _judge(self, decision: Decision, form: ResponseFormat) -> None:

@@ -16,6 +16,7 @@ from services.gateway.decisions import Decisions
 from services.gateway.fetch import Fetcher
 from services.gateway.images import Images
 from services.gateway.metrics import Metrics
+from services.gateway.shadows import Shadows
 from services.gateway.signals import Signals
 from services.gateway.state import Live, State
 
@@ -33,6 +34,7 @@ class Edge:
     decisions: Decisions
     images: Images
     signals: Signals
+    shadows: Shadows
     started_s: float
 
 
@@ -42,14 +44,15 @@ async def edge(bus: Bus, roster: Roster, state: State) -> AsyncIterator[Edge]:
     live = Live(bus, state)
     metrics = Metrics(roster.all)
     decisions = Decisions(bus, metrics)
-    fetcher, signals = Fetcher(), Signals(bus)
+    fetcher, signals, shadows = Fetcher(), Signals(bus), Shadows(bus, roster, metrics)
     tasks = [asyncio.create_task(_loudly(live.follow())), asyncio.create_task(_loudly(decisions.write()))]
     try:
-        yield Edge(bus, roster, live, metrics, decisions, Images(bus, fetcher), signals, time.time())
+        yield Edge(bus, roster, live, metrics, decisions, Images(bus, fetcher), signals, shadows, time.time())
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await shadows.finish()
         await decisions.finish()
         await signals.finish()
         await fetcher.close()

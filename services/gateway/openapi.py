@@ -182,6 +182,7 @@ OPERATIONS = (
     Operation("post", "/admin/scale", "Run so many instances.", dict, {_JSON: {"schema": _SCALE}}, _ORDERED),
     Operation("get", "/admin/events", "What has happened.", dict, None, (NotFound, ComponentTimeout), (_FOLLOW,)),
     Operation("get", "/admin/decisions", "Every decision that is kept, one a line, with its quality.", bytes),
+    Operation("get", "/admin/shadows", "The pairs of answers that shadow mode has kept, one a line.", bytes),
 )
 
 

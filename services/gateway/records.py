@@ -1,7 +1,8 @@
-"""`GET /v1/decisions/{id}`, `GET /admin/decisions` and `GET /metrics`: what has happened, read back."""
+"""`GET /v1/decisions/{id}`, `GET /admin/decisions`, `GET /admin/shadows` and `GET /metrics`: what has happened."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from services.contracts import subjects
 from services.contracts.decision import DECISION_DECODER
 from services.contracts.feedback import FEEDBACK_DECODER
+from services.contracts.shadow import SHADOW_DECODER
 from services.gateway.edge import Edge
 from services.gateway.exchange import ENCODER, Exchange, Header
 from services.gateway.gone import while_connected
@@ -31,14 +33,28 @@ async def metrics(edge: Edge, exchange: Exchange) -> None:
 
 async def log(edge: Edge, exchange: Exchange) -> None:
     """Show every decision that is kept, one a line, oldest first, with the `quality` that feedback has given it."""
+    told = await _verdicts(edge)
+
+    def line(data: bytes) -> bytes:
+        decision = msgspec.to_builtins(DECISION_DECODER.decode(data))
+        return ENCODER.encode(decision | told.get(decision["id"], {}))
+
+    await _lines(edge, exchange, subjects.DECISIONS, line)
+
+
+async def compared(edge: Edge, exchange: Exchange) -> None:
+    """Show every pair of answers that shadow mode has kept, one a line, oldest first."""
+    await _lines(edge, exchange, subjects.SHADOWS, lambda data: ENCODER.encode(SHADOW_DECODER.decode(data)))
+
+
+async def _lines(edge: Edge, exchange: Exchange, subject: str, line: Callable[[bytes], bytes]) -> None:
+    """Send a stream of records as JSON lines."""
     async with while_connected(exchange):
-        told = await _verdicts(edge)
         await exchange.begin(200, [_LINES])
         lines: list[bytes] = []
-        async for data in edge.bus.replay(subjects.DECISIONS):
+        async for data in edge.bus.replay(subject):
             with suppress(msgspec.DecodeError):  # of an older version
-                decision = msgspec.to_builtins(DECISION_DECODER.decode(data))
-                lines.append(ENCODER.encode(decision | told.get(decision["id"], {})) + b"\n")
+                lines.append(line(data) + b"\n")
             if len(lines) >= _LINES_AT_ONCE:
                 await exchange.write(b"".join(lines), more=True)
                 lines.clear()

@@ -46,6 +46,7 @@ def routes(edge: Edge) -> list[Route]:
         post("/admin/scale", admin.scale),
         get("/admin/events", admin.events),
         get("/admin/decisions", records.log),
+        get("/admin/shadows", records.compared),
     ]
 
 
