@@ -279,8 +279,14 @@ class Catalog(Model):
 
 
 class Snapshot(Model):
-    """One revision of the catalog, as it lies in the key-value store. `base_dir` resolves its relative paths."""
+    """One revision of the catalog, as it lies in the key-value store.
+
+    Attributes:
+        base_dir: resolves its relative paths.
+        file_sha256: of the configuration file as it was last read when this came into force.
+    """
 
     revision: int = 0
     base_dir: str = "."
+    file_sha256: str = ""
     catalog: Catalog

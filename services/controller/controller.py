@@ -12,17 +12,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import msgspec
 import stamina
 import structlog
-from pydantic import ValidationError
 
 from services.bus.port import Incoming, Subscription
 from services.contracts import subjects
 from services.contracts.catalog import Catalog, Snapshot
-from services.contracts.catalog_file import parse
 from services.contracts.control import (
     COMMAND_DECODER,
     Apply,
@@ -34,17 +31,17 @@ from services.contracts.control import (
     ScaleTo,
     Wake,
 )
-from services.contracts.errors import ConfigError, Conflict, InternalError, InvalidRequest, NotFound, TurnoutError
+from services.contracts.errors import Conflict, InternalError, InvalidRequest, NotFound, TurnoutError
 from services.contracts.messages import encode
 from services.controller.autoscale import Watched, step
 from services.controller.changes import changes
-from services.controller.check import problems
 from services.controller.journal import Journal
 from services.controller.judge import Judgement
-from services.controller.positions import line_in
+from services.controller.ordered import ordered
 from services.controller.reconciler import Instance, Plan, fingerprint, plan, wanted
 from services.controller.rollout import Parts, Rollout
 from services.controller.trial import Trial
+from services.controller.watch import digest_of
 
 log = structlog.get_logger()
 
@@ -76,6 +73,7 @@ class Controller:
     def __init__(self, parts: Parts, snapshot: Snapshot) -> None:
         self._parts = parts
         self._snapshot = snapshot
+        self._file_sha256 = snapshot.file_sha256
         self._next: Snapshot | None = None
         self._trial: Trial | None = None
         self._chosen: dict[str, int] = {}
@@ -96,6 +94,11 @@ class Controller:
             return self._snapshot.catalog
         coming = self._next or (self._trial.following if self._trial is not None else self._snapshot)
         return coming.catalog
+
+    def saved(self, text: str, name: str) -> asyncio.Future[Done]:
+        """The configuration file was saved: apply it. Whatever becomes of it, it counts as read from then on."""
+        self._file_sha256 = digest_of(text.encode())
+        return self.submit(Apply(text, name))
 
     def submit(self, command: Command | _Conclude) -> asyncio.Future[Done]:
         """Queue an order; the future tells how it went, and never raises."""
@@ -195,7 +198,9 @@ class Controller:
                 lines = self._trial.lines
                 self._end_trial("as ordered")
                 return Done(self._snapshot.revision, tuple(f"not any more: {line}" for line in lines))
-            catalog = await self._catalog_of(command)
+            if not isinstance(command, Apply | Rollback):
+                raise InvalidRequest("not an order for the controller")
+            catalog = await ordered(command, self._snapshot, self._parts.bus)
             return await self._apply(catalog, waiting.arrived_s)
         except TurnoutError as error:
             self.happened("refused", error.message)
@@ -205,42 +210,6 @@ class Controller:
             failure = InternalError("the controller failed; its log has the details")
             self.happened("refused", failure.message)
             return Done(self._snapshot.revision, error=failure.to_info())
-
-    async def _catalog_of(self, command: Command) -> Catalog:
-        """The catalog that is asked for, checked as far as that goes without starting anything.
-
-        Raises:
-            ConfigError: it cannot be used; file, line and reason. `Conflict`, `NotFound` if it is not there to be had.
-        """
-        if isinstance(command, Rollback):
-            return await self._earlier(command.revision)
-        if not isinstance(command, Apply):
-            raise InvalidRequest("not an order for the controller")
-        if command.after is not None and command.after != self._snapshot.revision:
-            raise Conflict(f"revision {self._snapshot.revision} is in force, not {command.after}: look again")
-        catalog = parse(command.text, command.name)
-        base_dir = Path(self._snapshot.base_dir)
-        found = await asyncio.to_thread(lambda: list(problems(catalog, base_dir)))
-        if found:
-            raise ConfigError(
-                "\n".join(
-                    f"{command.name}:{line_in(command.text, p.where, p.reason)}: "
-                    f"{f'components.{p.where}' if p.where in catalog.components else p.where}: {p.reason}"
-                    for p in found
-                )
-            )
-        return catalog
-
-    async def _earlier(self, revision: int | None) -> Catalog:
-        history = await self._parts.bus.kv_history(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
-        older = [entry for entry in history if entry.revision < self._snapshot.revision]
-        found = next((e for e in reversed(older) if revision is None or e.revision == revision), None)
-        if found is None:
-            raise NotFound(f"there is no earlier revision {revision if revision is not None else ''}".rstrip())
-        try:
-            return Snapshot.model_validate_json(found.value).catalog
-        except ValidationError as error:
-            raise ConfigError(f"revision {found.revision} is not one this version can read") from error
 
     async def _apply(self, catalog: Catalog, arrived_s: float) -> Done:
         old = self._snapshot
@@ -312,6 +281,7 @@ class Controller:
         Raises:
             TurnoutError: it cannot be stored, although the bus was given the time to come back.
         """
+        snapshot = snapshot.model_copy(update={"file_sha256": self._file_sha256})
         data = snapshot.model_dump_json().encode()
         for attempt in stamina.retry_context(
             on=TurnoutError, attempts=_STORE_TRIES, wait_initial=_STORE_AGAIN_S, wait_max=_STORE_AGAIN_S, timeout=None

@@ -1,4 +1,8 @@
-"""The folder where a running system keeps its state, and the lock that lets only one use it."""
+"""The folder where a running system keeps its state, and the lock that lets only one use it.
+
+The lock file holds the process id of its owner for as long as there is one. An id that was left there is that of an
+owner who was killed, or whose machine went down: it had no time to finish what it was doing.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,14 @@ class AlreadyRunning(TurnoutError):
     """Another `turnout up` uses the same state."""
 
     code = "already_running"
+
+
+def left_behind(folder: Path) -> bool:
+    """Whether the last owner did not come to an orderly end, or has not come to one yet."""
+    try:
+        return bool((folder / "lock").read_text("ascii", "replace").strip())
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -38,8 +50,18 @@ def held(folder: Path) -> Iterator[None]:
             raise AlreadyRunning(
                 f"another `turnout up` (process {owner}) uses {folder}; stop it, or choose another --state-dir"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
+        inherited = os.pread(descriptor, 32, 0)
+        _write(descriptor, f"{os.getpid()}\n".encode())
+        try:
+            yield
+        except BaseException:
+            _write(descriptor, inherited)  # what the owner before us left undone, we have not done either
+            raise
+        _write(descriptor, b"")
     finally:
         os.close(descriptor)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, data, 0)

@@ -1,6 +1,10 @@
 """`turnout up`: the bus and every process of the catalog, as children of this one.
 
 The way: check -> bus -> publish the catalog -> start the children -> wait until they serve -> wait for the end -> stop.
+
+If the one before was killed, its children have died with it, and the way begins differently: bus -> read the catalog
+that was in force there -> start the children. A change that it was in the middle of has not been; if that was a saved
+file, the file is applied again once everything serves.
 """
 
 from __future__ import annotations
@@ -17,12 +21,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import stamina
+
 from services.bus.nats_bus import NatsBus, connected
 from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.catalog import Snapshot
 from services.contracts.catalog_file import load
-from services.contracts.control import Apply
 from services.contracts.errors import ConfigError, TurnoutError
 from services.controller import modules, ports, state_folder
 from services.controller.controller import Controller
@@ -37,13 +42,15 @@ from services.controller.screen import Screen
 from services.controller.signals import StopSignals
 from services.controller.supervisor import Refusal, Supervisor
 from services.controller.waiting import first_of
-from services.controller.watch import saved
+from services.controller.watch import digest_at, saved
 from services.worker.parent import die_with_parent
+from services.worker.process import read_snapshot
 
 DRAIN_S = 3.0
 GRACE_S = 3.7  # with what follows it, everything ends within 5 s
 _TICK_S = 0.25
 _PATIENCE_S = 15.0
+_OLD_PORT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -74,23 +81,41 @@ def up(options: Options, screen: Screen) -> int:
     if options.with_parent:
         die_with_parent(signum=signal.SIGTERM)
     screen.take_own_logs()
-    catalog = load(options.config)
-    base_dir = options.config.resolve().parent
-    host = options.environment.get("TURNOUT_HOST") or catalog.gateway.host
-    port = ports.claim(host, ports.choose(options.port, options.environment, catalog.gateway.port))
-    state_dir = options.state_dir or base_dir / ".turnout"
+    state_dir = options.state_dir or options.config.resolve().parent / ".turnout"
+    beginning = None if state_folder.left_behind(state_dir) else _beginning(options, _from_file(options))
     with state_folder.held(state_dir):
-        snapshot = Snapshot(base_dir=str(base_dir), catalog=catalog)
-        return asyncio.run(_System(options, screen, snapshot, _Place(host, port, state_dir), begun_s).run())
+        return asyncio.run(_System(options, screen, state_dir, beginning, begun_s).run())
+
+
+def _from_file(options: Options) -> Snapshot:
+    """What the configuration file says.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    digest = digest_at(options.config)  # before it is read: what is saved in between counts as not yet read
+    catalog = load(options.config)
+    return Snapshot(base_dir=str(options.config.resolve().parent), file_sha256=digest, catalog=catalog)
+
+
+def _beginning(options: Options, snapshot: Snapshot) -> _Beginning:
+    """With what to begin.
+
+    Raises:
+        PortTaken: somebody else listens there. ConfigError: there is no such place.
+    """
+    gateway = snapshot.catalog.gateway
+    host = options.environment.get("TURNOUT_HOST") or gateway.host
+    port = ports.claim(host, ports.choose(options.port, options.environment, gateway.port))
+    return _Beginning(snapshot, _Place(host, port))
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where it listens and keeps its state."""
+    """Where it listens."""
 
     host: str
     port: int
-    state_dir: Path
 
     @property
     def url(self) -> str:
@@ -100,26 +125,37 @@ class _Place:
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """What is to run, and where it is to listen."""
+
+    snapshot: Snapshot
+    place: _Place
+
+
 class _System:
     """One run, from the start of the bus to its end."""
 
-    def __init__(self, options: Options, screen: Screen, snapshot: Snapshot, place: _Place, begun_s: float) -> None:
+    def __init__(
+        self, options: Options, screen: Screen, state_dir: Path, beginning: _Beginning | None, begun_s: float
+    ) -> None:
+        """Args: `beginning` is None after one that was killed: then what was in force counts."""
         self._options = options
         self._screen = screen
-        self._snapshot = snapshot
-        self._place = place
+        self._state_dir = state_dir
+        self._beginning = beginning
         self._begun_s = begun_s
 
     async def run(self) -> int:
         self._signals = StopSignals()  # belongs to the loop that runs only now
         self._signals.install()
         async with AsyncExitStack() as stack:
-            own_bus = await stack.enter_async_context(OwnBus.running(self._place.state_dir, self._screen.say))
+            own_bus = await stack.enter_async_context(OwnBus.running(self._state_dir, self._screen.say))
             bus = await stack.enter_async_context(connected(own_bus.url, name="controller"))
             await bus.ensure_storage()
-            data = self._snapshot.model_dump_json().encode()
-            revision = await bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, data)
-            self._snapshot = self._snapshot.model_copy(update={"revision": revision})
+            beginning = self._beginning or await self._inherited(bus)
+            self._place = beginning.place
+            self._snapshot = await self._published(bus, beginning.snapshot)
             roster = Roster(bus)
             await roster.start()
             stack.push_async_callback(roster.stop)
@@ -143,6 +179,34 @@ class _System:
                 await asyncio.gather(*working, return_exceptions=True)
                 await self._controller.stop()
             return self._signals.exit_code
+
+    async def _inherited(self, bus: NatsBus) -> _Beginning:
+        """What was in force when the one before us was killed; the file, where that left nothing to be read.
+
+        Raises:
+            ConfigError, PortTaken: as at any start.
+        """
+        try:
+            snapshot = await read_snapshot(bus)
+        except ConfigError as error:
+            self._screen.say(f"the one before was killed and has left no catalog: {error.message}", "warning")
+            snapshot = _from_file(self._options)
+        else:
+            self._screen.say(f"the one before was killed: revision {snapshot.revision}, the last in force, runs again")
+        # Its children die with it, but the last of them may still be about to.
+        for attempt in stamina.retry_context(on=ports.PortTaken, timeout=_OLD_PORT_S, attempts=None, wait_max=0.2):
+            with attempt:
+                beginning = _beginning(self._options, snapshot)
+        return beginning
+
+    async def _published(self, bus: NatsBus, snapshot: Snapshot) -> Snapshot:
+        """The catalog as its children will find it: stored, if it is not what lies there."""
+        base_dir = str(self._options.config.resolve().parent)
+        if snapshot.revision and snapshot.base_dir == base_dir:
+            return snapshot
+        data = snapshot.model_copy(update={"base_dir": base_dir}).model_dump_json().encode()
+        revision = await bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, data)
+        return snapshot.model_copy(update={"base_dir": base_dir, "revision": revision})
 
     def _supervisor(self, bus: NatsBus, nats_url: str) -> Supervisor:
         settings = Settings(nats_url, self._place.port, DRAIN_S)
@@ -216,10 +280,12 @@ class _System:
     async def _watch(self) -> None:
         """Apply the file whenever it is saved."""
         path = self._options.config
-        async for text in saved(path):
-            done = await self._controller.submit(Apply(text, str(path)))
+        async for text in saved(path, self._snapshot.file_sha256):
+            done = await self._controller.saved(text, str(path))
             if done.error is not None:
                 self._screen.say(f"not applied: {done.error.message}", "error")
+            elif done.trial:
+                self._screen.say(done.trial)
             elif done.changes:
                 self._screen.say(f"revision {done.revision} is in force: {'; '.join(done.changes)}")
 

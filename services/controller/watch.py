@@ -12,13 +12,17 @@ from services.contracts.catalog_file import MAX_BYTES
 _POLL_S = 0.5
 
 
-async def saved(path: Path, poll_s: float = _POLL_S) -> AsyncIterator[str]:
-    """The text of the file each time that it has changed and then stayed the same for one look."""
-    known = waiting = _digest(_read(path))
+async def saved(path: Path, known: str, poll_s: float = _POLL_S) -> AsyncIterator[str]:
+    """The text of the file each time that it has changed and then stayed the same for one look.
+
+    Args:
+        known: the digest of what need not be told.
+    """
+    waiting = known
     while True:
         await asyncio.sleep(poll_s)
         data = _read(path)
-        digest = _digest(data)
+        digest = digest_of(data or b"")
         if data is not None and digest == waiting != known:
             known = digest
             yield data.decode("utf-8", "replace")
@@ -34,5 +38,11 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _digest(data: bytes | None) -> bytes:
-    return hashlib.sha256(data or b"").digest()
+def digest_of(data: bytes) -> str:
+    """The sha256 of a file's content, hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_at(path: Path) -> str:
+    """The same of the file as it is now; that of nothing where there is none."""
+    return digest_of(_read(path) or b"")

@@ -9,11 +9,13 @@ import sys
 from collections.abc import AsyncIterator
 
 from services.bus.nats_bus import NatsBus
+from services.contracts import subjects
 from services.contracts.errors import ConfigError
 from services.contracts.events import Event, Finished, Usage
 from services.contracts.messages import Task
 from services.worker.identity import Identity
-from services.worker.process import run
+from services.worker.orders import Orders
+from services.worker.process import read_snapshot, run
 from services.worker.runtime import Worker
 from services.worker.service import Description, Job
 
@@ -52,11 +54,28 @@ class Behaving:
 
 async def body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
     say(f"hello from {identity.instance}")
+    slots, revision = 1, 0
+    if identity.component not in ("gateway", "router"):
+        snapshot = await read_snapshot(bus, subjects.STANDBY_BUCKET if identity.standby else subjects.CATALOG_BUCKET)
+        slots, revision = snapshot.catalog.components[identity.component].slots, snapshot.revision
     worker = Worker(
-        bus, Behaving(identity.component), component=identity.component, kind="fake", instance=identity.instance
+        bus,
+        Behaving(identity.component),
+        component=identity.component,
+        kind="fake",
+        instance=identity.instance,
+        generation=identity.generation,
+        slots=slots,
+        standby=identity.standby,
     )
+    orders = Orders(bus, worker, identity, revision)
+    await orders.listen()
     await worker.start()
-    await stop.wait()
+    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(orders.to_leave())]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    await orders.stop()
     await worker.drain(identity.drain_s)
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,14 @@ class Fleet:
         """The processes that were started as this instance, and their children."""
         return [pid for pid, env in marked(self.mark).items() if env.get("TURNOUT_INSTANCE") == instance]
 
+    def nats_url(self) -> str:
+        """Where its bus is, with the password."""
+        return next(url for env in marked(self.mark).values() if (url := env.get("TURNOUT_NATS_URL", "")))
+
+    def configure(self, **slots: int) -> None:
+        """Save a configuration: so many slots for each component."""
+        (self.folder / "turnout.yaml").write_text(configuration(slots))
+
     def bus_pid(self) -> int:
         (found,) = [pid for pid in marked(self.mark) if program(pid) == "nats-server"]
         return found
@@ -63,11 +71,20 @@ class Fleet:
         return code
 
 
+def configuration(slots: Mapping[str, int]) -> str:
+    """The file for components with so many slots each."""
+    return "components:\n" + "".join(f"  {name}:\n    kind: vision\n    slots: {n}\n" for name, n in slots.items())
+
+
 @contextmanager
 def fleet(folder: Path, *components: str, port: int | None = None) -> Iterator[Fleet]:
-    """Run `up` on a catalog of components whose names say how they behave. Nothing survives the block."""
+    """Run `up` on a catalog of components whose names say how they behave. Nothing survives the block.
+
+    Without components, it is whatever was configured there before.
+    """
     config = folder / "turnout.yaml"
-    config.write_text("components:\n" + "".join(f"  {name}:\n    kind: vision\n    slots: 1\n" for name in components))
+    if components:
+        config.write_text(configuration(dict.fromkeys(components, 1)))
     assert yaml.safe_load(config.read_text())
     port = port or free_port()
     mark = new_mark()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from services.controller.watch import saved
+from services.controller.watch import digest_at, digest_of, saved
 
 
 async def test_a_saved_file_is_noticed_once_and_only_when_it_differs(tmp_path: Path) -> None:
@@ -12,7 +12,7 @@ async def test_a_saved_file_is_noticed_once_and_only_when_it_differs(tmp_path: P
     found: asyncio.Queue[str] = asyncio.Queue()
 
     async def watch() -> None:
-        async for text in saved(path, poll_s=0.01):
+        async for text in saved(path, digest_of(b"one"), poll_s=0.01):
             found.put_nowait(text)
 
     watching = asyncio.create_task(watch())
@@ -26,3 +26,12 @@ async def test_a_saved_file_is_noticed_once_and_only_when_it_differs(tmp_path: P
         assert await found.get() == "three"
     watching.cancel()
     assert found.empty()
+
+
+async def test_what_was_saved_before_the_watch_began_is_told_too(tmp_path: Path) -> None:
+    path = tmp_path / "turnout.yaml"
+    path.write_text("one")
+    known = digest_at(path)
+    path.write_text("two")
+    async with asyncio.timeout(10):
+        assert await anext(saved(path, known, poll_s=0.01)) == "two"

@@ -1,0 +1,53 @@
+"""The catalog that an order asks for, checked as far as that goes without starting anything."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from services.bus.port import Bus
+from services.contracts import subjects
+from services.contracts.catalog import Catalog, Snapshot
+from services.contracts.catalog_file import parse
+from services.contracts.control import Apply, Rollback
+from services.contracts.errors import ConfigError, Conflict, NotFound
+from services.controller.check import problems
+from services.controller.positions import line_in
+
+
+async def ordered(command: Apply | Rollback, in_force: Snapshot, bus: Bus) -> Catalog:
+    """Read it.
+
+    Raises:
+        ConfigError: it cannot be used; file, line and reason. `Conflict`, `NotFound` if it is not there to be had.
+    """
+    if isinstance(command, Rollback):
+        return await _earlier(command.revision, in_force, bus)
+    if command.after is not None and command.after != in_force.revision:
+        raise Conflict(f"revision {in_force.revision} is in force, not {command.after}: look again")
+    catalog = parse(command.text, command.name)
+    base_dir = Path(in_force.base_dir)
+    found = await asyncio.to_thread(lambda: list(problems(catalog, base_dir)))
+    if found:
+        raise ConfigError(
+            "\n".join(
+                f"{command.name}:{line_in(command.text, p.where, p.reason)}: "
+                f"{f'components.{p.where}' if p.where in catalog.components else p.where}: {p.reason}"
+                for p in found
+            )
+        )
+    return catalog
+
+
+async def _earlier(revision: int | None, in_force: Snapshot, bus: Bus) -> Catalog:
+    history = await bus.kv_history(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
+    older = [entry for entry in history if entry.revision < in_force.revision]
+    found = next((e for e in reversed(older) if revision is None or e.revision == revision), None)
+    if found is None:
+        raise NotFound(f"there is no earlier revision {revision if revision is not None else ''}".rstrip())
+    try:
+        return Snapshot.model_validate_json(found.value).catalog
+    except ValidationError as error:
+        raise ConfigError(f"revision {found.revision} is not one this version can read") from error
