@@ -48,31 +48,38 @@ def check(path: Path) -> int:
 
 def problems(catalog: Catalog, base_dir: Path) -> Iterator[Problem]:
     """What is wrong beyond the form: files that are not there or are not what they should be."""
-    if catalog.router.predictor is not None:
-        path = base_dir / catalog.router.predictor
-        if not path.is_file():
-            yield Problem("router", f"predictor: there is no file {catalog.router.predictor}")
-        else:
-            try:
-                predictor_file.read(path)
-            except ConfigError as error:
-                yield Problem("router", f"predictor: {error.message}")
+    yield from _predictor_problems(catalog, base_dir)
     keys = catalog.gateway.keys
     if keys is not None and keys.file is not None and not (base_dir / keys.file).is_file():
         yield Problem("gateway", f"keys: there is no file {keys.file}")
     for name, spec in catalog.components.items():
         if isinstance(spec, LlmLocal) and spec.enabled:
-            try:
-                check_model_file(spec.source, spec.sha256, base_dir)
-            except ConfigError as error:
-                yield Problem(name, error.message)
-            for number, adapter in enumerate(spec.adapters, 1):
-                try:
-                    check_model_file(adapter.source, adapter.sha256, base_dir)
-                except ConfigError as error:
-                    yield Problem(name, f"adapters: number {number}: {error.message}")
+            yield from _model_problems(name, spec, base_dir)
         elif isinstance(spec, Retrieval) and (base_dir / spec.path).exists() and not (base_dir / spec.path).is_dir():
             yield Problem(name, f"path: {spec.path} is not a folder")
+
+
+def _predictor_problems(catalog: Catalog, base_dir: Path) -> Iterator[Problem]:
+    if catalog.router.predictor is None:
+        return
+    path = base_dir / catalog.router.predictor
+    if not path.is_file():
+        yield Problem("router", f"predictor: there is no file {catalog.router.predictor}")
+        return
+    try:
+        predictor_file.read(path)
+    except ConfigError as error:
+        yield Problem("router", f"predictor: {error.message}")
+
+
+def _model_problems(name: str, spec: LlmLocal, base_dir: Path) -> Iterator[Problem]:
+    files = [("", spec.source, spec.sha256)]
+    files += [(f"adapters: number {n}: ", one.source, one.sha256) for n, one in enumerate(spec.adapters, 1)]
+    for where, source, sha256 in files:
+        try:
+            check_model_file(source, sha256, base_dir)
+        except ConfigError as error:
+            yield Problem(name, f"{where}{error.message}")
 
 
 def table(catalog: Catalog, environment: Mapping[str, str]) -> Table:
