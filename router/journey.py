@@ -99,8 +99,9 @@ class Journey:
         """The record of this journey."""
         running = self.running if self.error is None else None
         answering = running.answering if running is not None else None
-        # After a failure another component may answer than any that could have been drawn.
-        drawn = answering is not None and answering.component in self.propensities
+        # The probabilities are those of the first component, and of it alone.
+        first = self.attempts[0].component if self.attempts and self.cascade is None else None
+        drawn = answering is not None and answering.component == first
         return Decision(
             id=self.task.root if self.task.depth == 0 else self.task.id,
             created_s=self.created_s,

@@ -181,6 +181,8 @@ def shortcoming(beat: Beat, needs: Needs, *, image_read: bool, pinned: bool) -> 
     missing = sorted(needs.capabilities - able)
     if missing:
         return f"cannot do {', '.join(missing)}"
+    if beat.kind == "screen_agent" and not needs.images:
+        return "has no image to look at"
     if needs.images and not image_read and "image" not in able:
         return "cannot see images"
     if needs.params.difference(beat.params) and "chat" in needs.capabilities:

@@ -185,6 +185,15 @@ async def test_exploration_is_logged_with_its_propensities() -> None:
     assert pinned.propensities == strict.propensities == {}
 
 
+async def test_a_component_that_took_over_was_not_drawn() -> None:
+    broken = model(failing(UpstreamError("500")), price=5.0)
+    async with system(catalog(explore=1.0), small=model(), cloud=broken) as it:
+        decisions = [(await it.ask(question("hi")))[1] for _ in range(12)]
+    assert {d.component for d in decisions} == {"small"}
+    assert {bool(d.propensities) for d in decisions if len(d.attempts) == 1} == {True}
+    assert {bool(d.propensities) for d in decisions if len(d.attempts) > 1} == {False}
+
+
 async def test_without_exploration_chance_has_no_say() -> None:
     async with system(small=model(), cloud=model(price=5.0)) as it:
         _, decision = await it.ask(question("hi"))

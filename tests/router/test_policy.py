@@ -186,6 +186,12 @@ def test_agent_costs_what_the_model_it_asks_costs() -> None:
     assert {c.steps: c.cost_usd for c in pick(SMALL, TOOLS, pinned="tools").candidates}[("tools",)] > 0
 
 
+def test_screen_agent_needs_a_screen() -> None:
+    screen = beat("screen", "screen_agent", capabilities=("chat", "image"))
+    assert reason(pick(SMALL, screen), "screen") == "has no image to look at"
+    assert first(pick(screen, needs=Needs(frozenset({"chat"}), images=1))) == ("screen",)
+
+
 def test_agent_that_needs_no_model_stays_the_cheapest() -> None:
     sure = {**ESTIMATES, "tool_agent": Estimate(0.98, 0.01)}
     assert first(pick(SMALL, CLOUD, TOOLS, estimates=sure, floor=0.0)) == ("tools",)
