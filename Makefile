@@ -41,6 +41,8 @@ bench-llm: $(VENV)/.ready ## tokens/s and latency of the local engine against ll
 
 prove-swap: $(VENV)/.ready ## change what runs under load, and count what its clients noticed
 	$(BIN)/python -m evals.prove.swap
+	$(BIN)/python -m evals.prove.kills
+	$(BIN)/python -m evals.prove.scaling
 
 schema: $(VENV)/.ready ## write the JSON schema of the configuration again
 	$(BIN)/turnout schema > turnout.schema.json

@@ -27,12 +27,18 @@ _PROMPTS = (
 
 @dataclass
 class Load:
-    """Requests that go on until they are told to stop. `outcomes` grows as they end."""
+    """Requests that go on until they are told to stop. `outcomes` grows as they end.
+
+    Attributes:
+        streams_only: no plain requests between the streamed ones.
+    """
 
     url: str
     model: str
     clients: int
     max_tokens: int
+    streams_only: bool = False
+    prompts: tuple[str, ...] = _PROMPTS
     outcomes: list[Outcome] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,9 +71,11 @@ class Load:
 
     async def _ask(self, client: AsyncOpenAI, turn: int) -> Outcome:
         began_s = time.monotonic()
-        streamed = turn % 2 == 0
+        streamed = self.streams_only or turn % 2 == 0
         try:
-            model, whole = await (self._stream if streamed else self._plain)(client, _PROMPTS[turn % len(_PROMPTS)])
+            model, whole = await (self._stream if streamed else self._plain)(
+                client, self.prompts[turn % len(self.prompts)]
+            )
         except openai.APIError as error:
             explicit = not isinstance(error, openai.APIConnectionError)
             return Outcome(began_s, time.monotonic(), streamed, error=_said(error), explicit=explicit)

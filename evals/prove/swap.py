@@ -17,9 +17,8 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from evals.prove.load import Load
 from evals.prove.models import ModelFile, describe, requantised, shipped, truncated
 from evals.prove.system import COMPONENT, Answer, System, catalog, running
 from evals.prove.tally import Change, Outcome, Tally, tally
+from evals.prove.verdict import conclude
 
 _QUIET_SHARE = 0.2
 _MOST_TIMES_QUIET_P99 = 1.5
@@ -66,14 +66,20 @@ def broken_catalogs(model: ModelFile, folder: Path) -> tuple[tuple[str, Any], ..
     good = catalog(model)
     wrong = catalog(ModelFile(model.path, "0" * 64))
     absent = catalog(ModelFile(folder / "absent.gguf", model.sha256))
+    crowded = catalog(model, system="Answer politely and at length. " * 200)
+    crowded["components"][COMPONENT]["context_tokens"] = 64
+    named = json.loads(json.dumps(good).replace(f'"{COMPONENT}"', '"auto"'))
     typo = json.loads(json.dumps(good).replace('"slots"', '"slotz"'))
     return (
         ("a typo", typo),
         ("a missing file", absent),
         ("a wrong digest", wrong),
+        ("a model that loads but cannot answer its probe", crowded),
         ("a truncated file", catalog(truncated(model, folder))),
         ("no YAML at all", "components: ["),
         ("nothing", ""),
+        ("a reserved name", named),
+        ("fewer replicas at most than at least", catalog(model, replicas=(3, 2))),
         ("an unknown kind", json.loads(json.dumps(good).replace('"llm_local"', '"llm_lokal"'))),
     )
 
@@ -180,9 +186,6 @@ def show(proof: Proof, console: Console) -> None:
         f"{proof.swaps} swaps, {beyond[len(beyond) // 2]:.2f} s beyond loading (median; at most {beyond[-1]:.2f} s); "
         f"{proof.refused} broken catalogs refused"
     )
-    for problem in proof.problems:
-        console.print(problem, style="red", markup=False)
-    console.print("holds" if not proof.problems else "BROKEN", style="bold green" if not proof.problems else "bold red")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -213,11 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         with running(folder, catalog(models[0])) as system:
             proof = asyncio.run(prove(system, plan, console))
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    stamp = {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    given.out.write_text(json.dumps(stamp | asdict(proof), indent=1) + "\n")
     show(proof, console)
-    return 1 if proof.problems else 0
+    return conclude(proof, proof.problems, given.out, console)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from evals.prove.models import ModelFile
 COMPONENT = "small"
 _START_TIMEOUT_S = 120.0
 _ORDER_TIMEOUT_S = 300.0
+_LOOK_S = 0.05
 
 
 def catalog(model: ModelFile, *, slots: int = 4, replicas: tuple[int, int] = (1, 1), **more: Any) -> dict[str, Any]:
@@ -69,6 +71,32 @@ class System:
     async def scale(self, count: int) -> Answer:
         """`POST /admin/scale`."""
         return await self._order("POST", "/admin/scale", json={"component": COMPONENT, "count": count})
+
+    def metric(self, name: str) -> float:
+        """A series without labels, by its full name."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=10.0).text.splitlines()
+        return float(next(line for line in lines if line.startswith(f"{name} ")).split()[-1])
+
+    def serving(self) -> list[dict[str, Any]]:
+        """The beats of the model's instances that take work."""
+        return [b for b in self.instances().values() if b["component"] == COMPONENT and b["state"] == "ready"]
+
+    async def until_serving(self, count: int, timeout_s: float = 180.0) -> float:
+        """Return when just so many serve, and after how long, seconds.
+
+        Raises:
+            TimeoutError: they do not.
+        """
+        began_s = time.monotonic()
+        async with asyncio.timeout(timeout_s):
+            while len(await asyncio.to_thread(self.serving)) != count:  # noqa: ASYNC110 - asked over HTTP
+                await asyncio.sleep(_LOOK_S)
+        return time.monotonic() - began_s
+
+    async def until_gone(self) -> None:
+        """Return when no instance of the model is left."""
+        while any(b["component"] == COMPONENT for b in (await asyncio.to_thread(self.instances)).values()):  # noqa: ASYNC110 - asked over HTTP
+            await asyncio.sleep(_LOOK_S)
 
     def instances(self) -> dict[str, dict[str, Any]]:
         """The beats of all instances by name."""

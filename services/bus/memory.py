@@ -81,6 +81,7 @@ class MemoryBus:
     """See `port.Bus`. Several "processes" share one instance."""
 
     max_payload_bytes = 1024 * 1024
+    connected = True
 
     def __init__(self) -> None:
         self.inboxes: dict[str, MemoryInbox] = {}

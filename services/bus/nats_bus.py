@@ -163,6 +163,11 @@ class NatsBus:
         """See `port.Bus.max_payload_bytes`."""
         return self._client.max_payload
 
+    @property
+    def connected(self) -> bool:
+        """See `port.Bus.connected`."""
+        return self._client.is_connected
+
     async def start(self) -> None:
         """Subscribe to this process's inboxes."""
 

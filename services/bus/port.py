@@ -72,6 +72,11 @@ class Bus(Protocol):
         """Largest message the server takes."""
         ...
 
+    @property
+    def connected(self) -> bool:
+        """Whether the server is there at this moment."""
+        ...
+
     async def publish(self, subject: str, data: bytes) -> None:
         """Send and forget.
 

@@ -11,9 +11,12 @@ import structlog
 
 from services.bus.port import Bus, Incoming, Subscription
 from services.contracts import subjects
-from services.contracts.beat import BEAT_DECODER, BEAT_INTERVAL_S, DEAD_AFTER_S, Beat
+from services.contracts.beat import BEAT_DECODER, DEAD_AFTER_S, Beat
+from services.contracts.errors import TurnoutError
 
 log = structlog.get_logger()
+
+_SWEEP_S = 0.2
 
 
 class Roster:
@@ -90,17 +93,32 @@ class Roster:
         self._remove(message.subject.rpartition(".")[2])
 
     async def _sweep(self) -> None:
+        away = False
         while True:
             slept_s = -self._clock_s()
-            await asyncio.sleep(BEAT_INTERVAL_S)
+            await asyncio.sleep(_SWEEP_S)
             slept_s += self._clock_s()
-            # While this process itself stood still it heard nobody: that is not their silence.
-            for instance in self._heard_s:
-                self._heard_s[instance] += max(0.0, slept_s - BEAT_INTERVAL_S)
-            silent_since = self._clock_s() - DEAD_AFTER_S
-            for instance in [i for i, heard in self._heard_s.items() if heard < silent_since]:
-                log.warning("instance_silent", instance=instance)
-                self._remove(instance)
+            self._look(slept_s)
+            if away and self._bus.connected:
+                await self._ask_all()
+            away = not self._bus.connected
+
+    def _look(self, since_s: float) -> None:
+        """Remove those that have been silent for too long. `since_s`: since the last look."""
+        # While this process stood still or had no bus it heard nobody: that is not their silence.
+        deaf_s = since_s if not self._bus.connected else max(0.0, since_s - _SWEEP_S)
+        for instance in self._heard_s:
+            self._heard_s[instance] += deaf_s
+        silent_since = self._clock_s() - DEAD_AFTER_S
+        for instance in [i for i, heard in self._heard_s.items() if heard < silent_since]:
+            log.warning("instance_silent", instance=instance)
+            self._remove(instance)
+
+    async def _ask_all(self) -> None:
+        try:
+            await self._bus.publish(subjects.WHO, b"")
+        except TurnoutError:
+            return  # it is away again; they will speak up by themselves
 
     def _remove(self, instance: str) -> None:
         self._heard_s.pop(instance, None)

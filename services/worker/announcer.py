@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import structlog
+
 from services.bus.port import Bus, Incoming, Subscription
 from services.contracts import subjects
 from services.contracts.beat import BEAT_INTERVAL_S, Beat
+from services.contracts.errors import TurnoutError
 from services.contracts.messages import encode
 from services.worker import health
+
+log = structlog.get_logger()
 
 _LEAST_GAP_S = 0.02
 
@@ -62,4 +67,7 @@ class Announcer:
             except TimeoutError:
                 pass  # nothing changed: this is the regular beat
             self._poked.clear()
-            await self.announce()
+            try:
+                await self.announce()
+            except TurnoutError as error:
+                log.warning("beat_not_sent", reason=error.message)  # the next one may be: silence would be a death

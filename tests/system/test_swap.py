@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -36,6 +37,11 @@ def system(folder: Path) -> Iterator[System]:
 
 def serving(system: System) -> list[dict[str, Any]]:
     return [b for b in system.instances().values() if b["component"] == COMPONENT and b["state"] == "ready"]
+
+
+def resumed(system: System) -> float:
+    lines = httpx.get(f"{system.url}/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith("turnout_streams_resumed_total ")).split()[-1])
 
 
 def test_nobody_notices_swaps_between_models_and_broken_catalogs_change_nothing(system: System, folder: Path) -> None:
@@ -146,6 +152,30 @@ def test_requests_wait_while_a_component_that_fits_once_only_is_exchanged(system
     assert set(asyncio.run(through())) == {200}
 
 
+def test_a_generation_on_trial_answers_its_share_and_is_promoted_by_itself(system: System, folder: Path) -> None:
+    assert asyncio.run(system.apply(catalog(shipped()))).ok
+    other = requantised(folder, "q8_0")
+    # Generous on purpose: this is about the way, not about the speed of a busy machine.
+    canary = {"share": 0.5, "requests": 10, "max_slowdown": 100, "max_quality_loss": 1}
+    tried = catalog(other, swap={"canary": canary})
+    answer = asyncio.run(system.apply(tried))
+    assert answer.ok, answer
+    assert "small takes 50% of its requests" in answer.body["trial"]
+    asked = {"model": COMPONENT, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
+    models: set[str] = set()
+
+    def promoted() -> bool:
+        found = httpx.post(f"{system.url}/v1/chat/completions", json=asked, timeout=60)
+        assert found.status_code == 200, found.text
+        models.add(found.json()["turnout"]["model"])
+        events = httpx.get(f"{system.url}/admin/events").json()["events"]
+        return any(event["what"] == "promoted" for event in events)
+
+    eventually(promoted, 60, "the promotion")
+    assert models == {shipped().name, other.name}
+    assert {beat["model"] for beat in serving(system)} == {other.name}
+
+
 def test_a_crowd_brings_a_second_instance(system: System) -> None:
     assert asyncio.run(system.apply(catalog(shipped(), slots=1, replicas=(1, 2)))).ok
     asked = {"model": COMPONENT, "messages": [{"role": "user", "content": "Count to 100"}], "max_tokens": 150}
@@ -161,7 +191,8 @@ def test_a_crowd_brings_a_second_instance(system: System) -> None:
     eventually(lambda: len(serving(system)) == 2, 30, "a second instance")
 
 
-def test_a_stream_whose_instance_is_killed_goes_on_with_another(system: System) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_stream_whose_instance_dies_or_freezes_goes_on_with_another(system: System, how: signal.Signals) -> None:
     assert asyncio.run(system.apply(catalog(shipped(), slots=2, replicas=(2, 2)))).ok
     eventually(lambda: len(serving(system)) == 2, 30, "two instances")
     asked = {
@@ -171,6 +202,7 @@ def test_a_stream_whose_instance_is_killed_goes_on_with_another(system: System) 
         "temperature": 0,
     }
     whole = httpx.post(f"{system.url}/v1/chat/completions", json=asked, timeout=60).json()
+    before = resumed(system)
     text, events, killed = "", [], False
     with httpx.stream(
         "POST", f"{system.url}/v1/chat/completions", json={**asked, "stream": True}, timeout=60
@@ -185,8 +217,10 @@ def test_a_stream_whose_instance_is_killed_goes_on_with_another(system: System) 
             if len(text) > 40 and not killed:
                 killed = True
                 (writing,) = [beat for beat in serving(system) if beat["in_use"]]
-                os.kill(writing["pid"], signal.SIGKILL)
+                os.kill(writing["pid"], how)
     assert killed
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(writing["pid"], signal.SIGKILL)  # a frozen one would stay for ever
     assert "data: [DONE]" in events
     assert text == whole["choices"][0]["message"]["content"]
-    assert "turnout_streams_resumed_total 1.0" in httpx.get(f"{system.url}/metrics").text
+    assert resumed(system) == before + 1
