@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--per-family", type=int, default=40)
     parser.add_argument("--families", nargs="*", help="these only")
+    parser.add_argument("--system", default="", help="the `system` of the component: for cases that bring none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--streams", type=int, default=16)
     args = parser.parse_args()
@@ -49,7 +50,7 @@ def main() -> None:
     cases = sorted(build(args.seed, args.per_family), key=lambda case: case.id.rsplit("-", 1)[1])
     model = BatchedModel(Path(path), streams=args.streams, threads=args.threads)
     asked = (
-        ((case, grounded), [{"role": m.role, "content": m.text} for m in request.messages], case.item.max_tokens)
+        ((case, grounded), _turns(request, args.system), case.item.max_tokens)
         for case in cases
         if args.families is None or case.family in args.families
         for grounded, request in requests_of(case)
@@ -71,6 +72,13 @@ def main() -> None:
             }
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
             out.flush()
+
+
+def _turns(request: ChatRequest, system: str) -> list[dict[str, str]]:
+    turns = [{"role": message.role, "content": message.text} for message in request.messages]
+    if system and all(turn["role"] != "system" for turn in turns):
+        turns.insert(0, {"role": "system", "content": system})
+    return turns
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import random
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -45,6 +46,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 SLOTS = 4
 CONTEXT = 512
+# The two are so close that it depends on the processor, whose units add in another order, which one is said.
+GREETING = re.compile(r"Hello! How can I (assist|help) you today\?")
 STORY = "Once upon a time there was a small fox who lived near the river and liked to talk to the birds. " * 3
 WEATHER = ToolSpec(
     "get_weather",
@@ -140,7 +143,7 @@ async def test_a_begun_answer_in_a_form_keeps_the_form(direct: Direct) -> None:
 
 async def test_plain_answer_is_the_models(direct: Direct) -> None:
     text, end = await direct.text(ask("Hi"))
-    assert text == "Hello! How can I assist you today?"
+    assert GREETING.fullmatch(text)
     assert end.reason == "stop"
     assert (end.usage.input_tokens, end.usage.output_tokens) == (31, 9)
 
@@ -151,7 +154,7 @@ async def test_streamed_answer_arrives_in_pieces_and_is_the_same(direct: Direct)
     assert events[0].model == "SmolLM2-135M-Instruct.Q4_1"
     deltas = [event.text for event in events if isinstance(event, Delta)]
     assert len(deltas) > 3
-    assert "".join(deltas) == "Hello! How can I assist you today?"
+    assert GREETING.fullmatch("".join(deltas))
     assert isinstance(events[-1], Finished)
 
 
@@ -176,8 +179,8 @@ async def test_concurrent_greedy_answers_equal_those_given_one_at_a_time(direct:
 
 
 async def test_stop_string_that_spans_tokens_is_cut_off(direct: Direct) -> None:
-    text, end = await direct.text(ask("Hi", stop=("I assist", "never")))
-    assert text == "Hello! How can "
+    text, end = await direct.text(ask("Hi", stop=("How can", "never")))
+    assert text == "Hello! "
     assert end.reason == "stop"
 
 
@@ -211,7 +214,7 @@ async def test_logprobs_have_one_entry_a_token_with_its_rivals(direct: Direct) -
     end = events[-1]
     assert isinstance(end, Finished)
     assert len(marks) == end.usage.output_tokens
-    assert "".join(mark.token for mark in marks) == "Hello! How can I assist you today?"
+    assert GREETING.fullmatch("".join(mark.token for mark in marks))
     for mark in marks:
         assert mark.logprob <= 0
         assert len(mark.top) == 3
@@ -290,7 +293,7 @@ async def test_tool_choice_none_calls_nothing(direct: Direct) -> None:
         sampling=Sampling(temperature=0.0, max_tokens=12),
     )
     text, end = await direct.text(request)
-    assert text == "Hello! How can I assist you today?"
+    assert GREETING.fullmatch(text)
     assert end.reason == "stop"
 
 
