@@ -24,7 +24,7 @@ from services.llm_cloud.transport import Dropped
 log = structlog.get_logger()
 
 _MAX_REFUSAL_BYTES = 64 * 1024
-_DRAIN_S = 0.25
+_DRAIN_S = 1.0
 _OK = 200
 JSON, STREAM = "application/json", "text/event-stream"
 
