@@ -2,13 +2,17 @@
 
 The gateway and the agents both ask this way. Whatever can end an answer (its last event, a refusal by the router, the
 death of the worker or of the router, the deadline) arrives in one inbox, so a single loop waits for all of it.
+
+A bus that was away may have swallowed a message either way. A worker says what it still works on when it is back; where
+nobody does, or a part of the answer is missing, the task is sent again under another id, and what was written stays.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -24,12 +28,16 @@ from services.contracts.errors import (
     TurnoutError,
     from_info,
 )
-from services.contracts.events import ENVELOPE_DECODER, Delta, Event, Failed, Finished, Started, Usage
+from services.contracts.events import ALIVE, ENVELOPE_DECODER, Delta, Event, Failed, Finished, Started, Usage
 from services.contracts.messages import ChatRequest, Task, encode
 
 ROUTER = "router"
 _ROUTED, _WORKER_GONE, _ROUTER_GONE, _DEADLINE = b"routed", b"worker gone", b"router gone", b"deadline"
-_MARKS = frozenset((_ROUTED, _WORKER_GONE, _ROUTER_GONE, _DEADLINE))
+_LOST = b"lost"
+_MARKS = frozenset((_ROUTED, _WORKER_GONE, _ROUTER_GONE, _DEADLINE, _LOST))
+_DIED = "the component that was answering has died"
+_LOOK_AGAIN_S = 0.1
+_SIGN_WITHIN_S = 2.5  # of the return of the bus; workers speak up sooner
 _MAX_ASKS = 3
 _MAX_RESUMED = 3
 
@@ -60,6 +68,8 @@ class Call:
         self._ended = False
         self._written: list[str] = []
         self._model: str | None = None
+        self._signs = 0
+        self._stopping: asyncio.Future[None] | None = None
         self.resumed = 0
 
     async def events(self) -> AsyncIterator[Event]:
@@ -114,7 +124,24 @@ class Call:
         self._route.add_done_callback(lambda route: _note(route, inbox))
         for router in self._roster.ready(ROUTER):
             self._watch(router.instance, inbox, _ROUTER_GONE)
+        self._watch_bus(inbox)
         return inbox
+
+    def _watch_bus(self, inbox: Inbox) -> None:
+        watch = self._bus.returned()
+        watch.add_done_callback(lambda done: None if done.cancelled() else self._on_return(inbox))
+        self._watches.append(watch)
+
+    def _on_return(self, inbox: Inbox) -> None:
+        """The bus was away: whoever works on the task speaks up soon, or nobody does."""
+        heard = (self._expected, self._signs)
+
+        def look() -> None:
+            if not self._ended and inbox is self._inbox and heard == (self._expected, self._signs):
+                inbox.offer(_LOST)
+
+        self._watch_bus(inbox)  # it may go away again
+        self._watches.append(_later(_SIGN_WITHIN_S, look))
 
     def _watch(self, instance: str, inbox: Inbox, mark: bytes) -> None:
         watch = self._roster.watch(instance)
@@ -128,25 +155,35 @@ class Call:
     def _take(self, data: bytes) -> tuple[Event, ...]:
         """The events of one envelope, checked for gaps."""
         envelope = ENVELOPE_DECODER.decode(data)
+        if envelope.seq == ALIVE:
+            self._signs += 1
+            return ()
         if envelope.seq != self._expected:
+            if self._bus.unsettled and self._inbox is not None:
+                self._inbox.offer(_LOST)
+                return ()
             raise InternalError(f"a part of the answer was lost on the bus (part {self._expected})")
         self._expected += 1
         for event in envelope.events:
-            if isinstance(event, Started):
-                if self._model not in (None, event.model):
-                    raise ComponentUnavailable("the component that was answering has died", retry_after_s=1.0)
-                self.started = event
-                if self._inbox is not None:
-                    self._watch(event.instance, self._inbox, _WORKER_GONE)
-            elif isinstance(event, Failed):
-                self._ended = True
-                self.spent = event.usage
-                raise from_info(event.error)
-            elif isinstance(event, Finished):
-                self._ended = True
-            elif isinstance(event, Delta):
-                self._written.append(event.text)
+            self._note(event)
         return envelope.events
+
+    def _note(self, event: Event) -> None:
+        """Keep what an event tells of the answer."""
+        if isinstance(event, Started):
+            if self._model not in (None, event.model):
+                raise ComponentUnavailable(_DIED, retry_after_s=1.0)
+            self.started = event
+            if self._inbox is not None:
+                self._watch(event.instance, self._inbox, _WORKER_GONE)
+        elif isinstance(event, Failed):
+            self._ended = True
+            self.spent = event.usage
+            raise from_info(event.error)
+        elif isinstance(event, Finished):
+            self._ended = True
+        elif isinstance(event, Delta):
+            self._written.append(event.text)
 
     def _must_ask_again(self, mark: bytes) -> bool:
         """What news from beside the stream means for it.
@@ -156,21 +193,17 @@ class Call:
         """
         if mark == _DEADLINE:
             raise ComponentTimeout("the deadline passed before the answer was complete")
+        if mark == _LOST:
+            return self._after_loss()
         if mark == _WORKER_GONE:
-            if self._resume():
-                return True
-            self._ended = True
-            raise ComponentUnavailable("the component that was answering has died", retry_after_s=1.0)
+            return self._go_on(_DIED)
         route = self._route
         if route is None or route.cancelled() or self.started is not None:
             return False
         if mark == _ROUTER_GONE:
             if route.done():
                 return False
-            route.cancel()
-            if self._asks >= _MAX_ASKS:
-                raise ComponentUnavailable("the routers keep failing", retry_after_s=1.0)
-            return True
+            return self._ask_anew(route, "the routers keep failing")
         if (failure := route.exception()) is not None:
             self._ended = True
             raise failure if isinstance(failure, TurnoutError) else InternalError("the router's reply is unreadable")
@@ -179,8 +212,46 @@ class Call:
             raise from_info(error)
         return False
 
-    def _resume(self) -> bool:
+    def _after_loss(self) -> bool:
+        """The bus was away and a message is missing: go on behind what came, or ask anew if nothing has."""
+        route, inbox = self._route, self._inbox
+        if route is None or inbox is None:
+            return False
+        if self.started is None:
+            self._rename()
+            return self._ask_anew(route, "the bus keeps losing the request")
+        if not route.done() and self._bus.unsettled:  # what the router says may still be on its way
+            self._watches.append(_later(_LOOK_AGAIN_S, lambda: inbox.offer(_LOST) if inbox is self._inbox else None))
+            return False
+        return self._go_on("a part of the answer was lost on the bus", lost=True)
+
+    def _ask_anew(self, route: asyncio.Task[Routed], failing: str) -> bool:
+        route.cancel()
+        if self._asks >= _MAX_ASKS:
+            raise ComponentUnavailable(failing, retry_after_s=1.0)
+        return True
+
+    def _go_on(self, why_not: str, *, lost: bool = False) -> bool:
+        """Have another instance go on with the answer, or end it."""
+        if self._resume(lost=lost):
+            return True
+        self._ended = True
+        raise ComponentUnavailable(why_not, retry_after_s=1.0)
+
+    def _rename(self) -> None:
+        """Give the task another id, and have whoever may still work on it under the old one stop."""
+        old = self.task.id
+        self.task = msgspec.structs.replace(self.task, id=f"{old.partition('~')[0]}~{self._asks}")
+        self._stopping = asyncio.ensure_future(self._cancel(old))
+
+    async def _cancel(self, task_id: str) -> None:
+        with suppress(TurnoutError):  # it is of no use to anybody, but does no harm either
+            await self._bus.publish(subjects.cancel(self.task.root), task_id.encode())
+
+    def _resume(self, *, lost: bool = False) -> bool:
         """Let another instance of the same model go on behind what was written, where that can be done unseen.
+
+        With `lost` the instance itself may: it lives, but a part of what it wrote has not come.
 
         It cannot where the answer has more to it than text, or where its prompt was made by others on the way: then
         nobody else has the same prompt.
@@ -194,21 +265,33 @@ class Call:
         twins = [
             beat
             for beat in self._roster.ready(started.component)
-            if beat.model == started.model and beat.instance != started.instance and "resume" in beat.capabilities
+            if beat.model == started.model
+            and (lost or beat.instance != started.instance)
+            and "resume" in beat.capabilities
         ]
         if routed is None or routed.decision.steps or routed.sources or not twins:
             return False
-        log.info("stream_resumed", request=self.task.root, died=started.instance)
+        log.info("stream_resumed", request=self.task.root, instance=started.instance, lost=lost)
         self.resumed += 1
         self._model, self.started, self._expected = started.model, None, 0
         going_on = msgspec.structs.replace(request, written="".join(self._written))
         self.task = msgspec.structs.replace(self.task, model=started.component, request=going_on)
+        if lost:
+            self._rename()
         return True
 
     async def _abandon(self) -> None:
         if self._route is not None and not self._route.done():
             self._route.cancel()
         await self._bus.publish(subjects.cancel(self.task.root), self.task.id.encode())
+
+
+def _later(delay_s: float, call: Callable[[], None]) -> asyncio.Future[None]:
+    """Call something after a while, unless the future is cancelled."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    timer = asyncio.get_running_loop().call_later(delay_s, call)
+    future.add_done_callback(lambda _: timer.cancel())
+    return future
 
 
 def _note(route: asyncio.Task[Routed], inbox: Inbox) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from services.bus.port import Handler, Incoming, KvEntry, Subscription
+from services.bus.returning import Returning
 from services.contracts.errors import ComponentTimeout, ComponentUnavailable, ConfigError, NotFound, Overloaded
 
 
@@ -82,8 +83,10 @@ class MemoryBus:
 
     max_payload_bytes = 1024 * 1024
     connected = True
+    unsettled = False
 
     def __init__(self) -> None:
+        self.returning = Returning()
         self.inboxes: dict[str, MemoryInbox] = {}
         self._listeners: list[_Listener] = []
         self._turn: defaultdict[tuple[str, str], itertools.count[int]] = defaultdict(itertools.count)
@@ -96,6 +99,10 @@ class MemoryBus:
         """Drop a listener."""
         if listener in self._listeners:
             self._listeners.remove(listener)
+
+    def returned(self) -> asyncio.Future[None]:
+        """See `port.Bus.returned`. A test tells by `returning`."""
+        return self.returning.future()
 
     async def publish(self, subject: str, data: bytes) -> None:
         """See `port.Bus.publish`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -36,7 +37,8 @@ from nats.js.api import (
 )
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError, NotFoundError, ObjectNotFoundError
 
-from services.bus.port import Handler, Incoming, KvEntry, Subscription
+from services.bus.port import SETTLING_S, Handler, Incoming, KvEntry, Subscription
+from services.bus.returning import Returning
 from services.contracts import subjects
 from services.contracts.errors import (
     ComponentTimeout,
@@ -64,6 +66,7 @@ _REPLAY_WAIT_S = 5.0
 _REPLAY_IDLE_S = 30.0
 _PENDING_BYTES = 64 * 1024 * 1024
 _INBOXES = "_INBOX"
+_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,8 @@ class NatsBus:
         self._mux: dict[str, NatsInbox | asyncio.Future[bytes]] = {}
         self._tokens = itertools.count()
         self._prefix = f"{inboxes}.{secrets.token_hex(8)}"
+        self._returning = Returning()
+        self._settled_s = 0.0
 
     @property
     def max_payload_bytes(self) -> int:
@@ -167,6 +172,20 @@ class NatsBus:
     def connected(self) -> bool:
         """See `port.Bus.connected`."""
         return self._client.is_connected
+
+    @property
+    def unsettled(self) -> bool:
+        """See `port.Bus.unsettled`."""
+        return not self._client.is_connected or time.monotonic() < self._settled_s
+
+    def returned(self) -> asyncio.Future[None]:
+        """See `port.Bus.returned`."""
+        return self._returning.future()
+
+    def come_back(self) -> None:
+        """The connection stands again, and everything is subscribed as before."""
+        self._settled_s = time.monotonic() + SETTLING_S
+        self._returning.tell()
 
     async def start(self) -> None:
         """Subscribe to this process's inboxes."""
@@ -193,16 +212,26 @@ class NatsBus:
 
     async def ask(self, subject: str, data: bytes, timeout_s: float) -> bytes:
         """See `port.Bus.ask`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    try:
+                        return await self._ask_once(subject, data)
+                    except ComponentUnavailable:
+                        if not self.unsettled:
+                            raise
+                    await asyncio.sleep(_AGAIN_S)
+        except TimeoutError as error:
+            raise ComponentTimeout(f"no answer in {timeout_s:.1f} s") from error
+
+    async def _ask_once(self, subject: str, data: bytes) -> bytes:
         token = f"{next(self._tokens):x}"
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._mux[token] = answer
         try:
-            async with asyncio.timeout(timeout_s):
-                with _TRANSLATED:
-                    await self._client.publish(subject, data, reply=f"{self._prefix}.{token}")
-                return await answer
-        except TimeoutError as error:
-            raise ComponentTimeout(f"no answer in {timeout_s:.1f} s") from error
+            with _TRANSLATED:
+                await self._client.publish(subject, data, reply=f"{self._prefix}.{token}")
+            return await answer
         finally:
             del self._mux[token]
 
@@ -398,6 +427,7 @@ async def connect(
 
     client: Client | None = None
     refused = False
+    bus: NatsBus | None = None
 
     async def lost() -> None:
         if client is None or not client.is_closed:  # it is also called when we leave
@@ -405,6 +435,8 @@ async def connect(
 
     async def back() -> None:
         log.info("bus_reconnected")
+        if bus is not None:
+            bus.come_back()
         if on_reconnect is not None:
             await on_reconnect()
 

@@ -5,6 +5,7 @@ Both pass the same behaviour suite (tests/contract/test_bus.py).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +19,9 @@ class Incoming:
     data: bytes
     reply: str = ""
 
+
+SETTLING_S = 3.0
+"""After the server has come back: until then everybody who listened before does again."""
 
 Handler = Callable[[Incoming], Awaitable[None]]
 
@@ -77,6 +81,15 @@ class Bus(Protocol):
         """Whether the server is there at this moment."""
         ...
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether the server is away or was until a moment ago: messages may be lost, and listeners not yet back."""
+        ...
+
+    def returned(self) -> asyncio.Future[None]:
+        """A future that is done when the server is there again after it was away. Cancel it when it is of no use."""
+        ...
+
     async def publish(self, subject: str, data: bytes) -> None:
         """Send and forget.
 
@@ -86,7 +99,7 @@ class Bus(Protocol):
         ...
 
     async def ask(self, subject: str, data: bytes, timeout_s: float) -> bytes:
-        """Send and wait for one answer.
+        """Send and wait for one answer. While the bus is unsettled, wait for somebody to listen there, too.
 
         Raises:
             ComponentUnavailable: nobody listens there, or the bus is away.

@@ -156,8 +156,11 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", omit_defaults=True):
 Event = Started | Delta | Embedded | ScreenRead | Found | Ingested | Finished | Failed
 
 
+ALIVE = -1
+
+
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Events of one task. `seq` counts envelopes from 0 without gaps."""
+    """Events of one task. `seq` counts envelopes from 0 without gaps; `ALIVE`, without events, says that it goes on."""
 
     task: str
     seq: int

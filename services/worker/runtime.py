@@ -34,6 +34,7 @@ from services.worker import tracing
 from services.worker.announcer import Announcer
 from services.worker.answer import Answer
 from services.worker.service import Job, Service
+from services.worker.signs import Signs
 from services.worker.slots import Slots
 
 log = structlog.get_logger()
@@ -77,6 +78,7 @@ class Worker:
         self._totals = Totals()
         self._first_event_s = 0.0
         self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._signs = Signs(bus)
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._subscriptions: list[Subscription] = []
         self._announcer = Announcer(bus, self.beat)
@@ -94,6 +96,7 @@ class Worker:
             self._state, self._detail = "failed", error.message
             await self._announcer.announce()
             raise
+        self._signs.start()
         self._subscriptions.append(await self._bus.subscribe(subjects.CANCELS, self._on_cancel))
         self._subscriptions.append(
             await self._bus.subscribe(subjects.do(self._component, self._instance), self._on_task)
@@ -136,6 +139,7 @@ class Worker:
         for subscription in self._subscriptions:
             await subscription.stop()
         await self._service.stop()
+        await self._signs.stop()
         await self._announcer.farewell()
 
     def beat(self) -> Beat:
@@ -187,7 +191,12 @@ class Worker:
             await self._bus.publish(message.reply, encode(Ack(refusal)))
             return
         self._jobs[task.id] = job = asyncio.create_task(self._traced(task, message.reply))
-        job.add_done_callback(lambda _: self._jobs.pop(task.id, None))
+        self._signs.begin(task)
+        job.add_done_callback(lambda _: self._ended(task))
+
+    def _ended(self, task: Task) -> None:
+        self._jobs.pop(task.id, None)
+        self._signs.end(task)
 
     async def _on_cancel(self, message: Incoming) -> None:
         cancelled = message.data.decode("ascii", "replace")

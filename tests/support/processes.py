@@ -41,6 +41,24 @@ def program(pid: int) -> str:
         return ""
 
 
+def bus_of(folder: Path) -> int:
+    """The nats-server that keeps its files in a folder."""
+
+    def opened(pid: int) -> list[str]:
+        try:
+            return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+        except OSError:
+            return []  # it ended, or is another user's
+
+    servers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    (found,) = [
+        pid
+        for pid in servers
+        if program(pid) == "nats-server" and any(path.startswith(str(folder)) for path in opened(pid))
+    ]
+    return found
+
+
 def await_true(condition: Callable[[], T], what: str, timeout_s: float = 30.0) -> T:
     """The first true value of `condition()`."""
     give_up_s = time.monotonic() + timeout_s

@@ -16,9 +16,12 @@ import pytest
 import yaml
 from rich.console import Console
 
+from evals.prove.load import Load
 from evals.prove.models import requantised, shipped
 from evals.prove.swap import Plan, broken_catalogs, prove
 from evals.prove.system import COMPONENT, System, catalog, running
+from evals.prove.tally import Outcome, tally
+from tests.support.processes import bus_of
 from tests.support.running import eventually
 
 pytestmark = pytest.mark.system
@@ -189,6 +192,30 @@ def test_a_crowd_brings_a_second_instance(system: System) -> None:
 
     assert asyncio.run(crowd()) == [200] * 10
     eventually(lambda: len(serving(system)) == 2, 30, "a second instance")
+
+
+def test_nobody_notices_that_the_bus_is_killed_and_all_of_it_works_afterwards(system: System, folder: Path) -> None:
+    assert asyncio.run(system.apply(catalog(shipped(), slots=2, replicas=(2, 2)))).ok
+    pids = {name: beat["pid"] for name, beat in system.instances().items()}
+
+    async def through() -> list[Outcome]:
+        load = Load(system.url, COMPONENT, 4, 20)
+        async with load.running():
+            for _ in range(2):
+                await load.until(len(load.outcomes) + 8)
+                os.kill(bus_of(folder), signal.SIGKILL)
+            await load.until(len(load.outcomes) + 8)
+        return load.outcomes
+
+    assert tally(asyncio.run(through()), shipped().name, ()).clean
+    assert {name: beat["pid"] for name, beat in system.instances().items()} == pids
+    priced = catalog(shipped(), slots=2, replicas=(2, 2), price={"input_usd_per_mtok": 7.0})
+    assert asyncio.run(system.apply(priced)).ok
+
+    def prices() -> set[float]:
+        return {beat["price"]["input_usd_per_mtok"] for beat in serving(system)}
+
+    eventually(lambda: prices() == {7.0}, 60, "the new price everywhere, or new instances with it")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
