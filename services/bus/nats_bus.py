@@ -483,9 +483,9 @@ def _without_secrets(servers: str) -> str:
 
 
 @asynccontextmanager
-async def connected(servers: str, *, name: str) -> AsyncIterator[NatsBus]:
+async def connected(servers: str, *, name: str, login: Login | None = None) -> AsyncIterator[NatsBus]:
     """`connect`, closed at the end."""
-    bus = await connect(servers, name=name)
+    bus = await connect(servers, name=name, login=login)
     try:
         yield bus
     finally:

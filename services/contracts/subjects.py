@@ -17,6 +17,8 @@ FEEDBACK = "turnout.v1.feedback.>"
 CONTROLLER = "turnout.v1.controller"  # commands to the one controller
 EVENTS = "turnout.v1.event"  # what happens to what runs, for whoever listens
 CATALOG_CHANGED = "turnout.v1.catalog"  # "a new revision is in force": those who poll look at once
+KEEPER = "turnout.v1.keeper"  # the controller asks for containers
+KEPT_ENDED = "turnout.v1.ended.*"  # the keeper says that one has ended
 
 CATALOG_BUCKET = "turnout_catalog"
 CATALOG_KEY = "current"
@@ -45,6 +47,11 @@ def gone(component: str, instance: str) -> str:
 def order(instance: str) -> str:
     """Where one instance is told to serve or to leave."""
     return f"turnout.v1.order.{instance}"
+
+
+def ended(instance: str) -> str:
+    """Where the keeper of containers says that one has ended."""
+    return f"turnout.v1.ended.{instance}"
 
 
 def cancel(root: str) -> str:

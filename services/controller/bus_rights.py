@@ -18,6 +18,8 @@ from services.contracts.errors import ConfigError
 from services.controller.modules import GATEWAY, ROUTER
 
 CONTROLLER = "controller"
+KEEPER = "keeper"
+_OWN = frozenset((CONTROLLER, KEEPER))
 _AGENTS = frozenset(("tool_agent", "screen_agent"))
 _READ_BLOBS = frozenset(("vision", "retrieval", "llm_cloud"))
 
@@ -36,12 +38,13 @@ def rights(catalog: Catalog) -> dict[str, Rights]:
     Raises:
         ConfigError: a component has the name of a user that is none.
     """
-    if CONTROLLER in catalog.components:
-        raise ConfigError(f"a component must not be called {CONTROLLER!r}: the bus has a user of that name")
+    taken = _OWN & catalog.components.keys()
+    if taken:
+        raise ConfigError(f"a component must not be called {min(taken)!r}: the bus has a user of that name")
     kinds = {name: spec.kind for name, spec in catalog.components.items()}
     agents = sorted(name for name, kind in kinds.items() if kind in _AGENTS)
     askers = (GATEWAY, ROUTER, CONTROLLER, *agents)
-    found = {GATEWAY: _gateway(), ROUTER: _router(agents), CONTROLLER: _controller()}
+    found = {GATEWAY: _gateway(), ROUTER: _router(agents), CONTROLLER: _controller(), KEEPER: _keeper()}
     for name, kind in kinds.items():
         found[name] = _component(name, kind, askers)
     return found
@@ -119,8 +122,12 @@ def _router(agents: Iterable[str]) -> Rights:
 
 def _controller() -> Rights:
     say = ("turnout.v1.>", _inboxes(GATEWAY), "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$O.>")
-    hear = (_inboxes(CONTROLLER), *_ALL_HEAR, subjects.BEATS, subjects.GONE, subjects.CONTROLLER)
+    hear = (_inboxes(CONTROLLER), *_ALL_HEAR, subjects.BEATS, subjects.GONE, subjects.CONTROLLER, subjects.KEPT_ENDED)
     return Rights(say, hear)
+
+
+def _keeper() -> Rights:
+    return Rights((_inboxes(CONTROLLER), subjects.KEPT_ENDED), (_inboxes(KEEPER), subjects.KEEPER))
 
 
 _ALL_HEAR = (subjects.WHO, subjects.CANCELS, subjects.CATALOG_CHANGED)

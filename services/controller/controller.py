@@ -35,9 +35,10 @@ from services.contracts.errors import Conflict, InternalError, InvalidRequest, N
 from services.contracts.messages import encode
 from services.controller.autoscale import Watched, step
 from services.controller.changes import changes
+from services.controller.check import problems
 from services.controller.journal import Journal
 from services.controller.judge import Judgement
-from services.controller.ordered import ordered
+from services.controller.ordered import Look, ordered
 from services.controller.reconciler import Instance, Plan, fingerprint, plan, wanted
 from services.controller.rollout import Parts, Rollout
 from services.controller.trial import Trial
@@ -70,8 +71,10 @@ class _Waiting:
 class Controller:
     """Carries out orders. `submit` may be called by anyone on the loop; `run` is the one who acts."""
 
-    def __init__(self, parts: Parts, snapshot: Snapshot) -> None:
+    def __init__(self, parts: Parts, snapshot: Snapshot, look: Look = problems) -> None:
+        """Args: `look` finds what is wrong with a catalog beyond its form, on this machine."""
         self._parts = parts
+        self._look = look
         self._snapshot = snapshot
         self._file_sha256 = snapshot.file_sha256
         self._next: Snapshot | None = None
@@ -200,7 +203,7 @@ class Controller:
                 return Done(self._snapshot.revision, tuple(f"not any more: {line}" for line in lines))
             if not isinstance(command, Apply | Rollback):
                 raise InvalidRequest("not an order for the controller")
-            catalog = await ordered(command, self._snapshot, self._parts.bus)
+            catalog = await ordered(command, self._snapshot, self._parts.bus, self._look)
             return await self._apply(catalog, waiting.arrived_s)
         except TurnoutError as error:
             self.happened("refused", error.message)

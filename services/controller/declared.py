@@ -9,6 +9,7 @@ the old catalog is in force again.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import deque
 from pathlib import Path
@@ -41,6 +42,7 @@ log = structlog.get_logger()
 
 _EVENTS_KEPT = 1000
 _TICK_S = 0.25
+_DECLARED_KEY = "declared"  # the digest of the file that was last put in force
 _WELL = frozenset(("ready", "unconfigured"))
 
 
@@ -52,25 +54,31 @@ class Declared:
         self._roster = roster
         self._base_dir = base_dir
         self._snapshot: Snapshot | None = None
+        self._outdated: list[str] = []
         self._orders: asyncio.Queue[tuple[Command, str]] = asyncio.Queue()
         self._happenings: deque[Happening] = deque(maxlen=_EVENTS_KEPT)
 
     async def begin(self, catalog: Catalog) -> None:
         """Put the catalog of the deployment in force, and take orders.
 
-        What it lists and what runs were declared together, so nothing is waited for. Instances that still run by an
-        older catalog (this container alone was made anew) are rolled.
+        One that was applied since the file was last changed stays in force: this process may start again at any time.
+        What the file lists and what runs were declared together, so nothing is waited for. Instances that still run by
+        an older catalog (this container alone was made anew) are rolled by `run`.
         """
-        found = await self._bus.kv_get(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
-        old = _snapshot(found) if found else None
+        old, is_news = await in_force(self._bus, catalog)
         self._snapshot = old
-        if old is None or old.catalog != catalog:
-            await self._commit(catalog)
-            await self._tell("applied", f"revision {self.revision} is in force")
         await self._bus.subscribe(subjects.CONTROLLER, self._on_command)
-        if old is not None and old.catalog != catalog:
-            for component in _changed(old.catalog, catalog):
-                await self._roll(component, catalog)
+        if not is_news:
+            return
+        await self._commit(catalog)
+        await self._tell("applied", f"revision {self.revision} is in force")
+        self._outdated = _changed(old.catalog, catalog) if old is not None else []
+
+    @property
+    def _in_force(self) -> Snapshot:
+        if self._snapshot is None:
+            raise ComponentUnavailable("no catalog is in force yet")
+        return self._snapshot
 
     @property
     def revision(self) -> int:
@@ -79,6 +87,11 @@ class Declared:
 
     async def run(self) -> None:
         """Carry out orders, for ever."""
+        try:
+            for component in self._outdated:
+                await self._roll(component, self._in_force.catalog)
+        except TurnoutError as error:  # the catalog is the deployment's: it stays
+            await self._tell("refused", error.message)
         while True:
             command, reply = await self._orders.get()
             try:
@@ -114,9 +127,7 @@ class Declared:
         )
 
     async def _apply(self, catalog: Catalog) -> Done:
-        if self._snapshot is None:
-            raise ComponentUnavailable("the first catalog is not in force yet")
-        old, began_s = self._snapshot.catalog, time.monotonic()
+        old, began_s = self._in_force.catalog, time.monotonic()
         lines = changes(old, catalog)
         if not lines:
             return Done(self.revision)
@@ -193,6 +204,18 @@ class Declared:
         self._happenings.append(event)
         log.info(what, text=text)
         await self._bus.publish(subjects.EVENTS, encode(event))
+
+
+async def in_force(bus: Bus, declared: Catalog) -> tuple[Snapshot | None, bool]:
+    """The catalog on the bus, and whether the one that the deployment declares is news: it was not declared before."""
+    found = await bus.kv_get(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
+    old = _snapshot(found) if found else None
+    digest = hashlib.sha256(declared.model_dump_json().encode()).hexdigest().encode()
+    known = await bus.kv_get(subjects.CATALOG_BUCKET, _DECLARED_KEY)
+    if known is None or known[0] != digest:
+        await bus.kv_put(subjects.CATALOG_BUCKET, _DECLARED_KEY, digest)
+        return old, old is None or old.catalog != declared
+    return old, old is None
 
 
 def _snapshot(found: tuple[bytes, int]) -> Snapshot:

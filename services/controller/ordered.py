@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,12 +14,14 @@ from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.catalog_file import parse
 from services.contracts.control import Apply, Rollback
 from services.contracts.errors import ConfigError, Conflict, NotFound
-from services.controller.check import problems
+from services.controller.check import Problem
 from services.controller.positions import line_in
 
+Look = Callable[[Catalog, Path], Iterable[Problem]]
 
-async def ordered(command: Apply | Rollback, in_force: Snapshot, bus: Bus) -> Catalog:
-    """Read it.
+
+async def ordered(command: Apply | Rollback, in_force: Snapshot, bus: Bus, look: Look) -> Catalog:
+    """Read it; `look` finds what is wrong with it beyond its form, on this machine.
 
     Raises:
         ConfigError: it cannot be used; file, line and reason. `Conflict`, `NotFound` if it is not there to be had.
@@ -29,7 +32,7 @@ async def ordered(command: Apply | Rollback, in_force: Snapshot, bus: Bus) -> Ca
         raise Conflict(f"revision {in_force.revision} is in force, not {command.after}: look again")
     catalog = parse(command.text, command.name)
     base_dir = Path(in_force.base_dir)
-    found = await asyncio.to_thread(lambda: list(problems(catalog, base_dir)))
+    found = await asyncio.to_thread(lambda: list(look(catalog, base_dir)))
     if found:
         raise ConfigError(
             "\n".join(

@@ -131,6 +131,15 @@ class _RosterCollector(Collector):
         yield self._counter(beats, "requests", "Requests since it started", lambda b: b.totals.requests)
         yield self._counter(beats, "errors", "Failed requests since it started", lambda b: b.totals.errors)
         yield self._counter(beats, "cost_usd", "Cost since it started", lambda b: b.totals.cost_usd)
+        prices = GaugeMetricFamily(
+            "turnout_component_price_usd_per_mtok",
+            "What a million of its tokens costs",
+            labels=("component", "instance", "direction"),
+        )
+        for beat in beats:
+            prices.add_metric((beat.component, beat.instance, "input"), beat.price.input_usd_per_mtok)
+            prices.add_metric((beat.component, beat.instance, "output"), beat.price.output_usd_per_mtok)
+        yield prices
         facts = GaugeMetricFamily(
             "turnout_component_fact", "What an instance tells of itself", labels=("component", "instance", "fact")
         )

@@ -69,6 +69,11 @@ def quick(name: str) -> Any:
 def _start_backend() -> None:
     llama.llama_log_set(_on_log, None)
     llama.llama_backend_init()
+    folder = Path(bindings._lib._name).parent  # noqa: SLF001 - the path has no public name
+    if any(folder.glob("libggml-cpu-*")):
+        # Built for any processor: the code for this one is chosen now. It is looked for beside the interpreter
+        # unless a folder is named.
+        ctypes.CDLL(str(folder / "libggml.so")).ggml_backend_load_all_from_path(str(folder).encode())
 
 
 class Model:

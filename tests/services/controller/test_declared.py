@@ -87,6 +87,16 @@ async def test_the_catalog_of_the_deployment_is_in_force_from_the_start_and_once
         assert declared.revision == first
 
 
+async def test_what_was_applied_outlives_the_controller_until_the_file_changes() -> None:
+    bus = MemoryBus()
+    async with holding(bus, ONE):
+        assert (await order(bus, Apply(DEARER))).error is None
+    async with holding(bus, ONE):
+        assert await in_force(bus) == parse(DEARER)
+    async with holding(bus, OTHER):
+        assert await in_force(bus) == parse(OTHER)
+
+
 async def test_a_price_changes_without_touching_a_container() -> None:
     bus = MemoryBus()
     kept = Kept(bus)
