@@ -6,7 +6,7 @@ CONFIG ?= turnout.yaml
 LOCKS  := requirements-build.lock requirements.lock requirements-llama.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format lock schema clean bench-gateway bench-llm prove-swap eval
+.PHONY: help run test test-containers images lint format lock schema clean bench-gateway bench-llm prove-swap eval
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -16,6 +16,12 @@ run: $(VENV)/.ready ## start everything on this machine (TURNOUT_PORT moves the 
 
 test: $(VENV)/.ready ## run the whole suite
 	@exec $(BIN)/python -m pytest
+
+images: ## build every container image (as root on Debian, gets an engine if there is none)
+	@$(PYTHON) compose/containers.py images
+
+test-containers: $(VENV)/.ready ## build the images, run the whole system in containers, test it
+	@$(PYTHON) compose/containers.py test
 
 lint: $(VENV)/.ready ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .
@@ -49,11 +55,15 @@ schema: $(VENV)/.ready ## write the JSON schema of the configuration again
 
 # llama-cpp-python has a lock of its own: it has no wheels, so it is compiled, in a step of its own.
 LOCK := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header
+IMAGES := gateway router llm-local llm-cloud vision retrieval agents controller
 lock: ## pin every dependency again (needs uv)
 	$(LOCK) requirements-build.in -o requirements-build.lock
 	$(LOCK) --extra dev pyproject.toml --no-emit-package llama-cpp-python -o requirements.lock
 	$(LOCK) --no-deps requirements-llama.in -o requirements-llama.lock
 	$(LOCK) --no-deps evals/paretobandit.in -o evals/paretobandit.lock
+	for extra in $(IMAGES); do $(LOCK) --no-annotate -c requirements.lock --extra $$extra --extra otel \
+		--no-emit-package llama-cpp-python pyproject.toml -o compose/locks/$$extra.lock || exit 1; done
+	$(LOCK) --no-annotate -c requirements.lock compose/locks/nats.in -o compose/locks/nats.lock
 
 clean: ## forget the environment and the state
 	rm -rf $(VENV) .turnout .bench
