@@ -102,12 +102,14 @@ def _gateway() -> Rights:
     decisions, catalog = subjects.DECISION_STREAM, f"KV_{subjects.CATALOG_BUCKET}"
     say = [
         *_signs(GATEWAY),
-        *(subjects.ROUTE, subjects.CANCELS, subjects.WHO, subjects.CONTROLLER, subjects.DECISIONS),
+        *(subjects.ROUTE, subjects.CANCELS, subjects.WHO, subjects.CONTROLLER),
+        *(subjects.DECISIONS, subjects.FEEDBACK, subjects.SHADOWS),
         *_reads_key_value(subjects.CATALOG_BUCKET),
         *_reads_stream(catalog),  # `turnout history`
         *_reads_blobs(),
         *(f"$O.{subjects.BLOB_BUCKET}.>", f"$JS.API.STREAM.PURGE.OBJ_{subjects.BLOB_BUCKET}"),
         f"$JS.API.DIRECT.GET.{decisions}.>",
+        *_replays(decisions, subjects.FEEDBACK_STREAM, subjects.SHADOW_STREAM),
     ]
     return Rights(tuple(say), (_inboxes(GATEWAY), *_ALL_HEAR, subjects.BEATS, subjects.GONE, subjects.EVENTS))
 
@@ -116,7 +118,8 @@ def _router(agents: Iterable[str]) -> Rights:
     askers = (_inboxes(name) for name in (GATEWAY, *agents))
     say = [*_signs(ROUTER), *askers, subjects.do("*", "*"), subjects.CANCELS, subjects.WHO, subjects.CONTROLLER]
     say += _reads_key_value(subjects.CATALOG_BUCKET)
-    hear = (_inboxes(ROUTER), *_ALL_HEAR, subjects.ROUTE, subjects.BEATS, subjects.GONE)
+    say += ["$JS.API.STREAM.NAMES", *_replays(subjects.FEEDBACK_STREAM), subjects.feedback("*", "verified")]
+    hear = (_inboxes(ROUTER), *_ALL_HEAR, subjects.ROUTE, subjects.BEATS, subjects.GONE, subjects.FEEDBACK)
     return Rights(tuple(say), hear)
 
 
@@ -154,6 +157,13 @@ def _reads_stream(stream: str) -> tuple[str, ...]:
         f"$JS.API.CONSUMER.INFO.{stream}.*",
         f"$JS.API.CONSUMER.DELETE.{stream}.*",
         f"$JS.FC.{stream}.>",
+    )
+
+
+def _replays(*streams: str) -> tuple[str, ...]:
+    """What was recorded, from the beginning, batch by batch."""
+    return tuple(
+        right for stream in streams for right in (*_reads_stream(stream), f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*")
     )
 
 

@@ -155,6 +155,27 @@ async def test_the_gateway_keeps_decisions_and_shows_the_history(url: str, store
         assert history[-1].value == b"the catalog"
 
 
+async def test_routers_hear_and_remember_feedback_and_the_gateway_shows_what_is_kept(url: str, stored: int) -> None:
+    async with user(url, "gateway") as gateway, user(url, "router") as router, user(url, "eyes") as eyes:
+        told, spied = await heard(router, subjects.FEEDBACK), await heard(eyes, subjects.FEEDBACK)
+        await eyes.publish(subjects.feedback("forged", "client"), b"forged")
+        await eyes.flush()
+        await gateway.record(subjects.feedback("one", "client"), b"a verdict")
+        await gateway.record(subjects.shadow("one"), b"two answers")
+        await gateway.record(subjects.decision("two"), b"another decision")
+        await router.publish(subjects.feedback("one", "verified"), b"an estimate")
+        await router.flush()
+        async with asyncio.timeout(5):
+            while len(told) < 2:
+                await asyncio.sleep(0.01)
+        assert told == [b"a verdict", b"an estimate"]
+        assert spied == []
+        assert [data async for data in router.replay(subjects.FEEDBACK)] == told
+        assert [data async for data in gateway.replay(subjects.FEEDBACK)] == told
+        assert [data async for data in gateway.replay(subjects.SHADOWS)] == [b"two answers"]
+        assert b"another decision" in [data async for data in gateway.replay(subjects.DECISIONS)]
+
+
 def test_the_configuration_of_the_containers_is_the_one_made_from_their_catalog() -> None:
     assert (COMPOSE / "nats" / "nats.conf").read_text() == server_configuration(CATALOG)
 
