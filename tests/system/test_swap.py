@@ -196,6 +196,7 @@ def test_a_crowd_brings_a_second_instance(system: System) -> None:
 
 def test_nobody_notices_that_the_bus_is_killed_and_all_of_it_works_afterwards(system: System, folder: Path) -> None:
     assert asyncio.run(system.apply(catalog(shipped(), slots=2, replicas=(2, 2)))).ok
+    eventually(lambda: all(beat["state"] == "ready" for beat in system.instances().values()), 60, "the old ones left")
     pids = {name: beat["pid"] for name, beat in system.instances().items()}
 
     async def through() -> list[Outcome]:
