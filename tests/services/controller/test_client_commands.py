@@ -366,10 +366,14 @@ def test_ctrl_c_ends_the_watching_without_a_traceback(server: Server) -> None:
     server.json(200, STATUS)
     command = [sys.executable, "-m", "services.controller.cli", "status", "--watch", "--url", server.url]
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    eventually(lambda: len(server.requests) >= 2, 30, "a second look")
-    watching.send_signal(signal.SIGINT)
-    _, said = watching.communicate(timeout=10)
-    assert (watching.returncode, said) == (0, "")
+    try:
+        eventually(lambda: len(server.requests) >= 2, 60, "a second look")
+        watching.send_signal(signal.SIGINT)
+        _, said = watching.communicate(timeout=30)
+        assert (watching.returncode, said) == (0, "")
+    finally:
+        watching.kill()
+        watching.wait()
 
 
 def test_something_else_on_the_port_is_noticed(server: Server) -> None:
