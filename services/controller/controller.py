@@ -41,6 +41,7 @@ from services.controller.judge import Judgement
 from services.controller.ordered import Look, ordered
 from services.controller.reconciler import Instance, Plan, fingerprint, plan, wanted
 from services.controller.rollout import Parts, Rollout
+from services.controller.silence import Silence
 from services.controller.trial import Trial
 from services.controller.watch import digest_of
 
@@ -143,6 +144,19 @@ class Controller:
                     done = await self.submit(ScaleTo(name, after.wanted))
                     if done.error is not None:
                         watched.pop(name)  # look anew before asking again
+
+    async def heal(self, look_s: float = _LOOK_S) -> None:
+        """End processes that live and say nothing, so that they are started again; for ever."""
+        silence, heard_for_s = Silence(), 0.0
+        while True:
+            await asyncio.sleep(look_s)
+            if self._parts.bus.unsettled:
+                continue  # nobody can be heard
+            heard_for_s += look_s
+            heard = {beat.instance for beat in self._parts.roster.all()}
+            for name in silence.look(self._parts.supervisor.pids, heard, heard_for_s):
+                self.happened("silent", f"{name} lives, but has long said nothing, and is killed")
+                self._parts.supervisor.kill_one(name)
 
     async def stop(self) -> None:
         """Leave what is still finishing to the supervisor."""

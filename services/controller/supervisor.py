@@ -139,6 +139,12 @@ class Supervisor:
         """End these now."""
         await self._stop([self._kept[name] for name in names if name in self._kept], grace_s)
 
+    def kill_one(self, name: str) -> None:
+        """End one now. It is started again, as after any death."""
+        kept = self._kept.get(name)
+        if kept is not None and kept.handle is not None:
+            kept.handle.kill()
+
     async def stop(self, grace_s: float) -> None:
         """Ask everything to end, at once; kill what still lives after `grace_s`."""
         await self._stop(list(self._kept.values()), grace_s)

@@ -167,10 +167,9 @@ class _System:
             supervisor.start(steps.start)
             await self._start_up(roster, supervisor)
             await self._controller.listen()
-            working = [
-                asyncio.create_task(work)
-                for work in (self._controller.run(), self._controller.autoscale(), self._watch())
-            ]
+            control = self._controller
+            works = (control.run(), control.autoscale(), control.heal(), self._watch())
+            working = [asyncio.create_task(work) for work in works]
             try:
                 await self._until_stopped(supervisor)
             finally:
