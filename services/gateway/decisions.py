@@ -43,6 +43,7 @@ class Decisions:
         self._arrived = asyncio.Event()
         self._recent: OrderedDict[str, Decision] = OrderedDict()
         self._pending: dict[str, asyncio.Task[Decision]] = {}
+        self._recording = asyncio.Lock()
 
     def keep(self, decision: Decision) -> None:
         """Take a completed record. Never blocks."""
@@ -94,10 +95,11 @@ class Decisions:
 
     async def _record_all(self) -> None:
         # They leave the queue when they are recorded: where this is cancelled, `finish` takes them again.
-        while together := tuple(itertools.islice(self._queue, _TOGETHER)):
-            await asyncio.gather(*map(self._record, together))
-            for _ in together:
-                self._queue.popleft()
+        async with self._recording:
+            while together := tuple(itertools.islice(self._queue, _TOGETHER)):
+                await asyncio.gather(*map(self._record, together))
+                for _ in together:
+                    self._queue.popleft()
 
     async def _record(self, decision: Decision) -> None:
         try:

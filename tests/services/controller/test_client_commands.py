@@ -364,7 +364,10 @@ def test_watching_shows_what_changes_and_outlives_a_gateway_that_is_away(server:
 
 def test_ctrl_c_ends_the_watching_without_a_traceback(server: Server) -> None:
     server.json(200, STATUS)
-    command = [sys.executable, "-m", "services.controller.cli", "status", "--watch", "--url", server.url]
+    # A shell that runs the tests in the background has SIGINT ignored in all of them.
+    begin = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    begin += "from services.controller.cli import main; main()"
+    command = [sys.executable, "-c", begin, "status", "--watch", "--url", server.url]
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         eventually(lambda: len(server.requests) >= 2, 60, "a second look")

@@ -70,7 +70,7 @@ def test_a_saved_change_that_was_under_way_is_finished_by_the_successor(tmp_path
             assert second.end() == 0
 
 
-@pytest.mark.parametrize("point", ["hello from one-2", "one-2 serves"])
+@pytest.mark.parametrize("point", ["hello from one-2", "one-2 serves"])  # how far it gets until then is open
 def test_an_ordered_change_that_was_under_way_is_undone_or_done_but_never_half(tmp_path: Path, point: str) -> None:
     """It was not in a file: what the bus has stored is what was in force."""
     with fleet(tmp_path, "one", "two") as first:
@@ -91,8 +91,6 @@ def test_an_ordered_change_that_was_under_way_is_undone_or_done_but_never_half(t
             revision = re.search(r"revision (\d+)", line)
             assert revision is not None
             slots = {"1": 1, "2": 2}[revision[1]]
-            if point != "one-2 serves":  # there it may have been stored already
-                assert slots == 1
             _, stored = asyncio.run(seen(second, slots))
             assert stored == slots
             assert asyncio.run(order(second, configuration({"one": 3, "two": 1}))).error is None
