@@ -126,7 +126,8 @@ def _router(agents: Iterable[str]) -> Rights:
 def _controller() -> Rights:
     say = ("turnout.v1.>", _inboxes(GATEWAY), "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$O.>")
     hear = (_inboxes(CONTROLLER), *_ALL_HEAR, subjects.BEATS, subjects.GONE, subjects.CONTROLLER, subjects.KEPT_ENDED)
-    return Rights(say, hear)
+    evidence = (subjects.DECISIONS, subjects.FEEDBACK)  # of generations on trial
+    return Rights(say, (*hear, *evidence))
 
 
 def _keeper() -> Rights:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -254,7 +254,10 @@ class Controller:
         async with self._bringing_up(steps, following) as (rollout, load_s):
             trial = Trial(rollout, following, rules, lines)
             if rules:
-                listening = await self._parts.bus.subscribe(subjects.DECISIONS, trial.on_decision)
+                listening = (
+                    await self._parts.bus.subscribe(subjects.DECISIONS, trial.on_decision),
+                    await self._parts.bus.subscribe(subjects.FEEDBACK, trial.on_feedback),
+                )
                 await rollout.try_out({name: canary.share for name, canary in rules.items()})
             else:
                 await rollout.switch()
@@ -309,7 +312,7 @@ class Controller:
         with suppress(TurnoutError):  # they also look by themselves, every two seconds
             await self._parts.bus.publish(subjects.CATALOG_CHANGED, str(revision).encode())
 
-    async def _watch(self, trial: Trial, listening: Subscription) -> None:
+    async def _watch(self, trial: Trial, listening: Iterable[Subscription]) -> None:
         """Look at the evidence of a trial until it suffices, then order its end."""
         try:
             while self._trial is trial:
@@ -320,7 +323,8 @@ class Controller:
                     await self.submit(_Conclude(trial, judgement))
                     return
         finally:
-            await listening.stop()
+            for subscription in listening:
+                await subscription.stop()
 
     async def _conclude(self, order: _Conclude, arrived_s: float) -> Done:
         """Put what was tried into force, or end it."""

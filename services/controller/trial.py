@@ -1,12 +1,13 @@
 """A generation on trial: it takes a share of the requests, and what became of them is counted beside the old one's.
 
-The evidence is in the records of requests that gateways publish. Nothing of a trial is stored: a controller that starts
-anew finds the catalog that was in force, and the trial has not been.
+The evidence is in the records of requests that gateways publish, and in the verdicts on their answers. Nothing of a
+trial is stored: a controller that starts anew finds the catalog that was in force, and the trial has not been.
 """
 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -16,21 +17,29 @@ from services.bus.port import Incoming
 from services.contracts.catalog import Canary, Snapshot
 from services.contracts.decision import DECISION_DECODER, Decision
 from services.contracts.errors import Cancelled
+from services.contracts.feedback import FEEDBACK_DECODER, Feedback, Source
 from services.controller.judge import Judgement, Record, judge
 from services.controller.reconciler import Instance
 from services.controller.rollout import Rollout
 
 _ENDED_WELL = frozenset({"stop", "tool_calls"})
+_WORTH: dict[Source | None, int] = {None: 0, "verified": 1, "schema": 2, "client": 3}
+"""Whose word on an answer counts: of several the last of the highest. None: how it ended."""
+_REMEMBERED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One answer of one instance. `time_ms` is None where it failed; `quality`, 0..1, where nothing is known of it."""
+    """One answer of one instance. `time_ms` is None where it failed; `quality`, 0..1, where nothing is known of it.
+
+    `decision_id` is that of the request, where the answer is the one that its client got.
+    """
 
     component: str
     instance: str
     time_ms: float | None
     quality: float | None = None
+    decision_id: str = ""
 
 
 def evidence(decision: Decision) -> Iterator[Evidence]:
@@ -48,7 +57,7 @@ def evidence(decision: Decision) -> Iterator[Evidence]:
             yield Evidence(decision.component, decision.instance, None)
     elif decision.total_ms is not None:
         whole = decision.finish_reason in _ENDED_WELL and decision.usage.output_tokens > 0
-        yield Evidence(decision.component, decision.instance, decision.total_ms, float(whole))
+        yield Evidence(decision.component, decision.instance, decision.total_ms, float(whole), decision.id)
 
 
 @dataclass(eq=False)
@@ -57,8 +66,7 @@ class _Tally:
 
     times_ms: list[float] = field(default_factory=list)
     failures: int = 0
-    good: float = 0.0
-    rated: int = 0
+    rated: dict[str, tuple[int, float]] = field(default_factory=dict)  # decision: whose word it is, and the quality
 
     def add(self, seen: Evidence) -> None:
         if seen.time_ms is None:
@@ -66,11 +74,15 @@ class _Tally:
         else:
             self.times_ms.append(seen.time_ms)
         if seen.quality is not None:
-            self.good += seen.quality
-            self.rated += 1
+            self.rate(seen.decision_id, None, seen.quality)
+
+    def rate(self, decision_id: str, source: Source | None, quality: float) -> None:
+        known = self.rated.get(decision_id)
+        if known is None or known[0] <= _WORTH[source]:
+            self.rated[decision_id] = (_WORTH[source], quality)
 
     def record(self) -> Record:
-        return Record(self.times_ms, self.failures, self.good, self.rated)
+        return Record(self.times_ms, self.failures, sum(q for _, q in self.rated.values()), len(self.rated))
 
 
 class Trial:
@@ -93,6 +105,7 @@ class Trial:
         self._began_s = time.monotonic()
         self._old = {component: _Tally() for component in rules}
         self._new = {component: _Tally() for component in rules}
+        self._early: OrderedDict[str, list[Feedback]] = OrderedDict()  # verdicts whose decision has not come yet
 
     def on_trial(self, component: str) -> bool:
         """Whether a component has two generations that serve."""
@@ -117,6 +130,27 @@ class Trial:
             if seen.component in self._rules:
                 side = self._new if seen.instance in self.names else self._old
                 side[seen.component].add(seen)
+        for verdict in self._early.pop(decision.id, ()):
+            self._rate(verdict)
+
+    async def on_feedback(self, message: Incoming) -> None:
+        """Take a verdict on an answer that counts here."""
+        try:
+            verdict = FEEDBACK_DECODER.decode(message.data)
+        except msgspec.DecodeError:
+            return
+        if not self._rate(verdict):
+            self._early.setdefault(verdict.decision_id, []).append(verdict)
+            if len(self._early) > _REMEMBERED:
+                self._early.popitem(last=False)
+
+    def _rate(self, verdict: Feedback) -> bool:
+        """Whether the answer is one of those that are compared."""
+        for tally in (*self._new.values(), *self._old.values()):
+            if verdict.decision_id in tally.rated:
+                tally.rate(verdict.decision_id, verdict.source, verdict.quality)
+                return True
+        return False
 
     def judgement(self, died: Instance | None, now_s: float) -> Judgement:
         """All components must pass, one that fails is enough to roll back.

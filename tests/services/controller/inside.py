@@ -20,6 +20,7 @@ from services.contracts.control import Apply, Command, Done, Happening
 from services.contracts.decision import Decision
 from services.contracts.errors import ConfigError, ErrorInfo, TurnoutError
 from services.contracts.events import Event, Finished, Usage
+from services.contracts.feedback import Feedback, Source
 from services.contracts.messages import Task, encode
 from services.controller.controller import Controller
 from services.controller.modules import GATEWAY, ROUTER
@@ -159,8 +160,13 @@ class Inside:
             while {beat.instance for beat in self.roster.all()} & set(names):
                 await asyncio.sleep(0.01)
 
-    async def answered(self, instance: str, ms: float = 100.0, *, failed: bool = False, reason: str = "stop") -> None:
-        """Publish the record of a request, as a gateway does."""
+    async def judged(self, decision_id: str, quality: float, source: Source = "client") -> None:
+        """Publish a verdict on an answer, as a gateway does."""
+        verdict = Feedback(decision_id, quality, ("one",), "m", 0.0, source=source)
+        await self.bus.publish(subjects.feedback(decision_id, source), encode(verdict))
+
+    async def answered(self, instance: str, ms: float = 100.0, *, failed: bool = False, reason: str = "stop") -> str:
+        """Publish the record of a request, as a gateway does; returns its id."""
         name = f"{next(self._decisions):032x}"
         error = ErrorInfo("component_unavailable", "it died") if failed else None
         decision = Decision(
@@ -176,6 +182,7 @@ class Inside:
             total_ms=ms,
         )
         await self.bus.publish(subjects.decision(name), encode(decision))
+        return name
 
     async def stored(self) -> Snapshot:
         return await read_snapshot(self.bus)  # type: ignore[arg-type]  # it needs no more than this bus has

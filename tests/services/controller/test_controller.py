@@ -112,6 +112,16 @@ async def test_a_generation_that_is_worse_is_rolled_back_with_the_reason(seen: d
         assert (await it.stored()).revision == 1
 
 
+async def test_the_word_of_clients_on_answers_counts_more_than_how_they_ended() -> None:
+    async with inside(one={}) as it:
+        await it.apply(one=TRIED)
+        for _ in range(40):
+            await it.answered("one-1")
+            name = await it.answered("one-2")
+            await it.judged(name, 0.2)
+        assert "20% good answers, 100% before" in (await it.until("rolled_back")).text
+
+
 async def test_failures_that_cannot_be_chance_end_a_trial_early() -> None:
     async with inside(one={}) as it:
         await it.apply(one=TRIED)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import msgspec
+from types import SimpleNamespace
 
+import msgspec
+import pytest
+
+from services.bus.port import Incoming
+from services.contracts.catalog import Canary, Catalog, Snapshot
 from services.contracts.decision import Attempt, Decision
 from services.contracts.errors import Cancelled, ComponentUnavailable
 from services.contracts.events import Usage
-from services.controller.trial import Evidence, evidence
+from services.contracts.feedback import Feedback, Source
+from services.contracts.messages import encode
+from services.controller.reconciler import Instance
+from services.controller.trial import Evidence, Trial, evidence
 
 GOOD = Decision(
     "a",
@@ -29,7 +37,7 @@ def changed(**fields: object) -> list[Evidence]:
 
 
 def test_a_good_answer_gives_its_time_and_that_it_is_whole() -> None:
-    assert changed() == [Evidence("small", "small-1", 120.0, 1.0)]
+    assert changed() == [Evidence("small", "small-1", 120.0, 1.0, "a")]
 
 
 def test_an_answer_that_was_cut_off_or_is_empty_is_not_good() -> None:
@@ -40,7 +48,7 @@ def test_a_failure_that_another_instance_made_good_counts_against_the_first() ->
     attempts = (Attempt("small", "small-2", 0.0, 1.0, DIED), Attempt("small", "small-1", 1.0, 2.0))
     assert changed(attempts=attempts) == [
         Evidence("small", "small-2", None),
-        Evidence("small", "small-1", 120.0, 1.0),
+        Evidence("small", "small-1", 120.0, 1.0, "a"),
     ]
 
 
@@ -51,3 +59,40 @@ def test_a_stream_that_broke_counts_against_who_wrote_it_and_a_client_that_left_
 
 def test_a_request_that_reached_nobody_says_nothing() -> None:
     assert changed(instance="", component="", error=DIED) == []
+
+
+def trial() -> Trial:
+    """One new instance, `small-2`, of `small`."""
+    rollout = SimpleNamespace(starting=(Instance("small", "llm_local", "small-2", 2),))
+    snapshot = Snapshot(catalog=Catalog.model_validate({"components": {"small": {"kind": "tool_agent"}}}))
+    return Trial(rollout, snapshot, {"small": Canary(requests=10)}, ())  # type: ignore[arg-type]  # all of it that is used
+
+
+async def decided(it: Trial, name: str) -> None:
+    decision = msgspec.structs.replace(GOOD, id=name, instance="small-2")
+    await it.on_decision(Incoming("", encode(decision)))
+
+
+async def said(it: Trial, name: str, quality: float, source: Source) -> None:
+    await it.on_feedback(Incoming("", encode(Feedback(name, quality, ("small",), "m", 0.0, source=source))))
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_of_several_verdicts_the_client_s_counts_and_they_may_come_before_the_record(early: bool) -> None:
+    it = trial()
+    if not early:
+        await decided(it, "x")
+    await said(it, "x", 0.5, "client")
+    await said(it, "x", 0.9, "verified")
+    if early:
+        await decided(it, "x")
+    record = it._new["small"].record()
+    assert (record.good, record.rated) == (0.5, 1)
+
+
+async def test_a_verdict_on_somebody_else_s_answer_and_one_that_is_unreadable_change_nothing() -> None:
+    it = trial()
+    await said(it, "y", 0.0, "client")
+    await it.on_feedback(Incoming("", b"\xff"))
+    await it.on_decision(Incoming("", b"\xff"))
+    assert it._new["small"].record().rated == 0
