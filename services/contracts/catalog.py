@@ -55,6 +55,7 @@ class Canary(Model):
     """A changed component proves itself on a share of the requests before it takes over, or is rolled back."""
 
     share: float = Field(0.1, gt=0, le=0.5, description="of the component's requests that the new instances take")
+    shadow: bool = Field(False, description="they get copies of these requests, and their answers reach nobody")
     requests: int = Field(100, ge=10, le=1_000_000, description="answers of the new instances that decide the trial")
     minutes: float = Field(10.0, gt=0, le=1440, description="longest trial; it is decided by what there is then")
     max_errors: float = Field(0.02, ge=0, le=1, description="by how much the share of failed answers may be higher")

@@ -126,7 +126,7 @@ def _router(agents: Iterable[str]) -> Rights:
 def _controller() -> Rights:
     say = ("turnout.v1.>", _inboxes(GATEWAY), "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>", "$O.>")
     hear = (_inboxes(CONTROLLER), *_ALL_HEAR, subjects.BEATS, subjects.GONE, subjects.CONTROLLER, subjects.KEPT_ENDED)
-    evidence = (subjects.DECISIONS, subjects.FEEDBACK)  # of generations on trial
+    evidence = (subjects.DECISIONS, subjects.FEEDBACK, subjects.do("*", "*"))  # of generations on trial
     return Rights(say, (*hear, *evidence))
 
 

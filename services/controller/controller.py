@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import msgspec
 import stamina
 import structlog
 
-from services.bus.port import Incoming, Subscription
+from services.bus.port import Incoming
 from services.contracts import subjects
 from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.control import (
@@ -41,6 +41,7 @@ from services.controller.judge import Judgement
 from services.controller.ordered import Look, ordered
 from services.controller.reconciler import Instance, Plan, fingerprint, plan, wanted
 from services.controller.rollout import Parts, Rollout
+from services.controller.shadowing import hear
 from services.controller.silence import Silence
 from services.controller.trial import Trial
 from services.controller.watch import digest_of
@@ -254,11 +255,8 @@ class Controller:
         async with self._bringing_up(steps, following) as (rollout, load_s):
             trial = Trial(rollout, following, rules, lines)
             if rules:
-                listening = (
-                    await self._parts.bus.subscribe(subjects.DECISIONS, trial.on_decision),
-                    await self._parts.bus.subscribe(subjects.FEEDBACK, trial.on_feedback),
-                )
-                await rollout.try_out({name: canary.share for name, canary in rules.items()})
+                listening = await hear(self._parts.bus, trial, rules)
+                await rollout.try_out({name: canary.share for name, canary in rules.items() if not canary.shadow})
             else:
                 await rollout.switch()
                 await self._commit(following)
@@ -303,7 +301,7 @@ class Controller:
         """
         snapshot = snapshot.model_copy(update={"file_sha256": self._file_sha256})
         data = snapshot.model_dump_json().encode()
-        for attempt in stamina.retry_context(
+        async for attempt in stamina.retry_context(
             on=TurnoutError, attempts=_STORE_TRIES, wait_initial=_STORE_AGAIN_S, wait_max=_STORE_AGAIN_S, timeout=None
         ):
             with attempt:
@@ -312,9 +310,9 @@ class Controller:
         with suppress(TurnoutError):  # they also look by themselves, every two seconds
             await self._parts.bus.publish(subjects.CATALOG_CHANGED, str(revision).encode())
 
-    async def _watch(self, trial: Trial, listening: Iterable[Subscription]) -> None:
+    async def _watch(self, trial: Trial, listening: AsyncExitStack) -> None:
         """Look at the evidence of a trial until it suffices, then order its end."""
-        try:
+        async with listening:
             while self._trial is trial:
                 await asyncio.sleep(_LOOK_S)
                 died = next((i for i in trial.rollout.starting if self._parts.supervisor.endings(i.name)), None)
@@ -322,9 +320,6 @@ class Controller:
                 if judgement.verdict != "go on":
                     await self.submit(_Conclude(trial, judgement))
                     return
-        finally:
-            for subscription in listening:
-                await subscription.stop()
 
     async def _conclude(self, order: _Conclude, arrived_s: float) -> Done:
         """Put what was tried into force, or end it."""

@@ -56,8 +56,13 @@ def evidence(decision: Decision) -> Iterator[Evidence]:
         if decision.error.code != Cancelled.code:
             yield Evidence(decision.component, decision.instance, None)
     elif decision.total_ms is not None:
-        whole = decision.finish_reason in _ENDED_WELL and decision.usage.output_tokens > 0
+        whole = ended_well(decision.finish_reason, decision.usage.output_tokens)
         yield Evidence(decision.component, decision.instance, decision.total_ms, float(whole), decision.id)
+
+
+def ended_well(finish_reason: str, output_tokens: int) -> bool:
+    """Whether an answer has an end of its own, and something before it."""
+    return finish_reason in _ENDED_WELL and output_tokens > 0
 
 
 @dataclass(eq=False)
@@ -115,7 +120,8 @@ class Trial:
     def text(self) -> str:
         """For a person."""
         parts = (
-            f"{name} takes {rules.share:.0%} of its requests for {rules.requests} answers or {rules.minutes:g} min"
+            f"{name} {'hears' if rules.shadow else 'takes'} {rules.share:.0%} of its requests "
+            f"for {rules.requests} answers or {rules.minutes:g} min"
             for name, rules in self._rules.items()
         )
         return f"on trial: {'; '.join(parts)}"
@@ -127,11 +133,15 @@ class Trial:
         except msgspec.DecodeError:
             return  # written by another version; it says nothing to us
         for seen in evidence(decision):
-            if seen.component in self._rules:
-                side = self._new if seen.instance in self.names else self._old
-                side[seen.component].add(seen)
+            self.note(seen)
         for verdict in self._early.pop(decision.id, ()):
             self._rate(verdict)
+
+    def note(self, seen: Evidence) -> None:
+        """Count what one instance has done."""
+        if seen.component in self._rules:
+            side = self._new if seen.instance in self.names else self._old
+            side[seen.component].add(seen)
 
     async def on_feedback(self, message: Incoming) -> None:
         """Take a verdict on an answer that counts here."""

@@ -193,7 +193,9 @@ class _System:
         else:
             self._screen.say(f"the one before was killed: revision {snapshot.revision}, the last in force, runs again")
         # Its children die with it, but the last of them may still be about to.
-        for attempt in stamina.retry_context(on=ports.PortTaken, timeout=_OLD_PORT_S, attempts=None, wait_max=0.2):
+        async for attempt in stamina.retry_context(
+            on=ports.PortTaken, timeout=_OLD_PORT_S, attempts=None, wait_max=0.2
+        ):
             with attempt:
                 beginning = _beginning(self._options, snapshot)
         return beginning

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,10 +19,10 @@ from services.contracts.beat import Beat
 from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.control import Apply, Command, Done, Happening
 from services.contracts.decision import Decision
-from services.contracts.errors import ConfigError, ErrorInfo, TurnoutError
+from services.contracts.errors import ConfigError, ErrorInfo, TurnoutError, UpstreamError
 from services.contracts.events import Event, Finished, Usage
 from services.contracts.feedback import Feedback, Source
-from services.contracts.messages import Task, encode
+from services.contracts.messages import ChatRequest, Message, Task, encode
 from services.controller.controller import Controller
 from services.controller.modules import GATEWAY, ROUTER
 from services.controller.process_driver import Ending
@@ -36,6 +37,8 @@ from services.worker.service import Description, Job
 
 REFUSING = 13
 """`max_steps` of a component that will not start."""
+FAILING = 44
+"""`max_steps` of a component that answers nothing."""
 _pids = itertools.count(1000)
 
 
@@ -53,7 +56,9 @@ class Idle:
         return Description(f"steps-{self.steps}", ("chat",))
 
     async def run(self, task: Task, job: Job) -> AsyncIterator[Event]:
-        yield Finished(Usage())
+        if self.steps == FAILING:
+            raise UpstreamError("it fails")
+        yield Finished(Usage(3, 2))
 
     async def stop(self) -> None: ...
 
@@ -183,6 +188,13 @@ class Inside:
         )
         await self.bus.publish(subjects.decision(name), encode(decision))
         return name
+
+    async def asked(self, instance: str) -> None:
+        """Send a request to an instance, as a router does, and publish its record."""
+        name = f"{next(self._decisions):032x}"
+        task = Task(name, name, "auto", ChatRequest((Message("user", "hi"),)), "nowhere", time.time() + 10)
+        await self.bus.ask(subjects.do("one", instance), encode(task), 5)
+        await self.answered(instance)
 
     async def stored(self) -> Snapshot:
         return await read_snapshot(self.bus)  # type: ignore[arg-type]  # it needs no more than this bus has

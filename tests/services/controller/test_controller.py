@@ -9,7 +9,7 @@ import pytest
 from services.contracts.catalog import Snapshot
 from services.contracts.control import Apply, Rollback, ScaleTo
 from services.contracts.errors import ComponentUnavailable
-from tests.services.controller.inside import REFUSING, Inside, inside, text
+from tests.services.controller.inside import FAILING, REFUSING, Inside, inside, text
 
 QUICK = {"canary": {"share": 0.25, "requests": 40, "minutes": 60}}
 TRIED = {"max_steps": 7, "swap": QUICK}
@@ -120,6 +120,24 @@ async def test_the_word_of_clients_on_answers_counts_more_than_how_they_ended() 
             name = await it.answered("one-2")
             await it.judged(name, 0.2)
         assert "20% good answers, 100% before" in (await it.until("rolled_back")).text
+
+
+SHADOWED = {"canary": {"share": 0.5, "requests": 10, "shadow": True, "max_slowdown": 100}}
+
+
+@pytest.mark.parametrize(("steps", "outcome"), [(7, "promoted"), (FAILING, "rolled_back")])
+async def test_a_shadow_gets_copies_whose_answers_reach_nobody_and_is_judged_by_them(steps: int, outcome: str) -> None:
+    async with inside(one={}) as it:
+        done = await it.apply(one={"max_steps": steps, "swap": SHADOWED})
+        assert "one hears 50% of its requests" in done.trial
+        assert [(b.instance, b.state) for b in it.beats()] == [("one-1", "ready"), ("one-2", "standby")]
+        async with asyncio.timeout(10):
+            while it.controller._trial is not None:
+                await it.asked("one-1")
+                await asyncio.sleep(0.005)
+        event = await it.until(outcome)
+        assert "0 of" in event.text if outcome == "promoted" else "failed" in event.text
+        assert (await it.stored()).revision == (2 if outcome == "promoted" else 1)
 
 
 async def test_failures_that_cannot_be_chance_end_a_trial_early() -> None:
