@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from services.bus.port import Bus, Incoming
+from services.bus.port import Bus, Incoming, Subscription
 from services.contracts import subjects
 from services.contracts.errors import TurnoutError
 from services.contracts.keeper import ANSWER_DECODER, ENDED_DECODER, Answer, Ended, Keep, Kept, Let, Running, Wish
@@ -34,15 +34,18 @@ class ContainerDriver:
         self._say = say
         self._awaited: dict[str, asyncio.Future[Ending]] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._listening: Subscription | None = None
         self._asking: set[asyncio.Task[None]] = set()
 
     async def listen(self) -> None:
         """Hear of endings from now on."""
-        await self._bus.subscribe(subjects.KEPT_ENDED, self._on_ended)
+        self._listening = await self._bus.subscribe(subjects.KEPT_ENDED, self._on_ended)
         self._looking = asyncio.create_task(self._look())
 
     async def stop(self) -> None:
         """Leave the containers running."""
+        if self._listening is not None:
+            await self._listening.stop()
         for task in (self._looking, *self._asking):
             if task is not None:
                 task.cancel()

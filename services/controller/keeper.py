@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from services.bus.nats_bus import NatsBus
-from services.bus.port import Bus, Incoming
+from services.bus.port import Bus, Incoming, Subscription
 from services.contracts import subjects
 from services.contracts.beat import BEAT_INTERVAL_S
 from services.contracts.errors import NotFound, TurnoutError
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 _LAST_LINES = 20
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _TEMPLATE, _INSTANCE = "turnout.template", "turnout.instance"
-_FIRST_NUMBER = 1000
+_NUMBER, _FIRST_NUMBER = "com.docker.compose.container-number", 1000  # above those that Compose gives
 _COPIED = ("Image", "Cmd", "Entrypoint", "User", "WorkingDir", "Healthcheck", "StopSignal", "StopTimeout")
 
 
@@ -45,16 +45,18 @@ class Keeper:
         self._engine = engine
         self._project = project
         self._watching: dict[str, asyncio.Task[None]] = {}
-        self._made = _FIRST_NUMBER
+        self._listening: Subscription | None = None
 
     async def start(self) -> None:
         """Take up what an earlier keeper left, then listen."""
         for name, container in (await self._running()).items():
             self._watch(name, container["Id"])
-        await self._bus.subscribe(subjects.KEEPER, self._on_wish)
+        self._listening = await self._bus.subscribe(subjects.KEEPER, self._on_wish)
 
     async def stop(self) -> None:
         """Leave the containers to themselves."""
+        if self._listening is not None:
+            await self._listening.stop()
         for task in self._watching.values():
             task.cancel()
         await asyncio.gather(*self._watching.values(), return_exceptions=True)
@@ -92,12 +94,14 @@ class Keeper:
         declared = [c for c in templates if _INSTANCE not in c["Labels"]]
         if not declared:
             raise NotFound(f"components.{instance.component}: the deployment declares no container for it")
-        name = f"{self._project}-{instance.name}"
-        for old in await self._engine.find({_PROJECT: self._project, _INSTANCE: instance.name}):
-            await self._engine.remove(old["Id"])  # its end has been told
-        self._made += 1
+        ours = await self._engine.find({_PROJECT: self._project, _INSTANCE: ""})
+        for old in ours:
+            if old["Labels"][_INSTANCE] == instance.name:
+                await self._engine.remove(old["Id"])  # its end has been told
+        number = max((int(c["Labels"][_NUMBER]) for c in ours), default=_FIRST_NUMBER) + 1
         template = await self._engine.inspect(declared[0]["Id"])
-        body, others = copy(template, instance, self._made)
+        body, others = copy(template, instance, number)
+        name = f"{self._project}.{instance.name}"  # with a dash it could be one of Compose's own
         container = await self._engine.create(name, body)
         for network in others:
             await self._engine.join(container, network)
@@ -132,7 +136,7 @@ def copy(template: Json, instance: Kept, number: int) -> tuple[Json, list[str]]:
     body["Env"] = [e for e in config["Env"] if e.partition("=")[0] not in own] + [f"{k}={v}" for k, v in own.items()]
     labels = {name: value for name, value in config["Labels"].items() if name != _TEMPLATE}
     body["Labels"] = labels | {
-        "com.docker.compose.container-number": str(number),
+        _NUMBER: str(number),
         **{f"turnout.{field}": str(value) for field, value in _described(instance).items()},
     }
     # Who restarts it is the controller, which tells the others at once that it is gone.

@@ -136,7 +136,7 @@ def engine() -> FakeEngine:
 async def test_an_instance_runs_in_a_copy_of_its_template(engine: FakeEngine) -> None:
     async with kept(MemoryBus(), engine) as driver:
         await driver.start(SMALL)
-    made = engine.containers["turnout-small-1"]
+    made = engine.containers["turnout.small-1"]
     config = made["Config"]
     assert (config["Image"], config["User"]) == ("turnout/llm_local", "10001:10001")
     assert "Hostname" not in config
@@ -154,11 +154,11 @@ async def test_an_ending_comes_with_its_code_and_its_last_words(engine: FakeEngi
     engine.said = b'{"event": "cannot_start", "level": "error", "reason": "there is no such model"}\n'
     async with kept(MemoryBus(), engine) as driver:
         handle = await driver.start(SMALL)
-        engine.end("turnout-small-1", 78)
+        engine.end("turnout.small-1", 78)
         async with asyncio.timeout(5):
             ending = await handle.ended()
     assert (ending.code, ending.reason) == (78, "there is no such model")
-    assert "turnout-small-1" not in engine.containers
+    assert "turnout.small-1" not in engine.containers
 
 
 async def test_terminate_asks_and_kill_insists(engine: FakeEngine) -> None:
@@ -180,7 +180,7 @@ async def test_a_new_controller_takes_over_what_runs(engine: FakeEngine) -> None
         assert await driver.running() == (SMALL,)
         handle = await driver.start(SMALL)
         assert not [call for call in engine.calls[calls:] if "create" in call]
-        engine.end("turnout-small-1", 1)
+        engine.end("turnout.small-1", 1)
         assert (await handle.ended()).code == 1
 
 
