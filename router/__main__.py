@@ -17,7 +17,8 @@ log = structlog.get_logger()
 
 
 async def _body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
-    service = RouterService(bus, await read_snapshot(bus), instance=identity.instance, generation=identity.generation)
+    snapshot = await read_snapshot(bus, patience_s=identity.patience_s)
+    service = RouterService(bus, snapshot, instance=identity.instance, generation=identity.generation)
     await service.start()
     news = CatalogNews(bus)
     await news.listen()

@@ -21,7 +21,7 @@ from services.controller.declared import Declared, in_force
 from services.controller.driven import Driven
 from services.worker import health
 from services.worker.identity import Identity
-from services.worker.process import run
+from services.worker.process import patiently, run
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Settings:
         return cls(config, Path(env.get("TURNOUT_BASE_DIR", "/data")), int(replicas), driver == "containers")
 
 
-async def body(_identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
+async def body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
     """Put the catalog in force and take orders until asked to stop."""
     settings = Settings.from_environment()
     load(settings.config)  # a bad file ends this before anything is changed
-    await bus.ensure_storage(settings.replicas)
+    await patiently(lambda: bus.ensure_storage(settings.replicas), identity.patience_s)  # a cluster elects first
     roster = Roster(bus)
     await roster.start()
     begin: Callable[[NatsBus, Roster, Settings], Awaitable[Callable[[], Awaitable[None]]]]

@@ -27,7 +27,7 @@ NAME = "gateway"
 
 async def body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
     """Serve until asked to stop."""
-    snapshot = await read_snapshot(bus)
+    snapshot = await read_snapshot(bus, patience_s=identity.patience_s)
     state = configuration.State.of(snapshot)
     listener = listen(state.gateway)
     url = url_of(listener)

@@ -22,16 +22,18 @@ class Identity:
     generation: int
     drain_s: float
     standby: bool = False
+    patience_s: float = 0.0
     nats_login: Login | None = field(default=None, repr=False)
 
     @classmethod
     def from_environment(cls) -> Identity:
-        """Read `TURNOUT_NATS_URL`, `_COMPONENT`, `_INSTANCE`, `_GENERATION`, `_DRAIN_S` and `_STANDBY`.
+        """Read `TURNOUT_NATS_URL`, `_COMPONENT`, `_INSTANCE`, `_GENERATION`, `_DRAIN_S`, `_STANDBY` and `_PATIENCE_S`.
 
         On stand-by, a process is built from the catalog that is to come, and serves only when it is told to. A
         container is told its name on the bus in `TURNOUT_NATS_USER` and finds its password in the file
         `TURNOUT_NATS_PASSWORD_FILE`; without these, the URL has both. An instance without a name takes one that is
-        unique among containers and processes.
+        unique among containers and processes. Containers start in any order: the patience is how long one waits for the
+        bus and the catalog.
 
         Raises:
             ConfigError: the file with the password cannot be read.
@@ -45,6 +47,7 @@ class Identity:
             generation=int(env.get("TURNOUT_GENERATION", "1")),
             drain_s=float(env.get("TURNOUT_DRAIN_S", "3")),
             standby=env.get("TURNOUT_STANDBY") == "1",
+            patience_s=float(env.get("TURNOUT_PATIENCE_S", "0")),
             nats_login=_login(env.get("TURNOUT_NATS_USER", ""), env.get("TURNOUT_NATS_PASSWORD_FILE", "")),
         )
 

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 import uvloop
@@ -16,7 +18,7 @@ from services.bus.nats_bus import NatsBus, connect
 from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.catalog import Component, Snapshot
-from services.contracts.errors import ComponentUnavailable, ConfigError, TurnoutError
+from services.contracts.errors import ComponentTimeout, ComponentUnavailable, ConfigError, NotFound, TurnoutError
 from services.worker import tracing
 from services.worker.identity import Identity
 from services.worker.logs import configure
@@ -26,8 +28,10 @@ from services.worker.runtime import Worker
 from services.worker.service import Service, Surroundings
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 _HEALTH_POLL_S = 0.5
+_AGAIN_S = 0.5
 EXIT_CONFIG = 78  # sysexits.h EX_CONFIG: starting it again will not help
 
 
@@ -54,11 +58,28 @@ async def _until_stopped(
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    bus = await connect(identity.nats_url, name=identity.instance or name, login=identity.nats_login)
+
+    async def reach() -> NatsBus:
+        return await connect(identity.nats_url, name=identity.instance or name, login=identity.nats_login)
+
+    bus = await patiently(reach, identity.patience_s)
     try:
         await body(identity, bus, stop)
     finally:
         await bus.close()
+
+
+async def patiently(attempt: Callable[[], Awaitable[T]], patience_s: float) -> T:
+    """What `attempt` gives as soon as it gives something: what others still have to bring up is waited for."""
+    give_up_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return await attempt()
+        except (ComponentUnavailable, ComponentTimeout, NotFound) as error:
+            if time.monotonic() > give_up_s:
+                raise
+            log.info("waiting", reason=error.message)
+        await asyncio.sleep(_AGAIN_S)
 
 
 async def _until_failed(worker: Worker) -> None:
@@ -67,16 +88,24 @@ async def _until_failed(worker: Worker) -> None:
         await asyncio.sleep(_HEALTH_POLL_S)
 
 
-async def read_snapshot(bus: NatsBus, bucket: str = subjects.CATALOG_BUCKET) -> Snapshot:
+async def read_snapshot(bus: NatsBus, bucket: str = subjects.CATALOG_BUCKET, *, patience_s: float = 0.0) -> Snapshot:
     """The catalog in force, or the one that is to come.
 
     Raises:
-        ConfigError: none has been published yet, or one that this version cannot read.
+        ConfigError: none has been published within `patience_s`, or one that this version cannot read.
     """
-    found = await bus.kv_get(bucket, subjects.CATALOG_KEY)
-    if found is None:
-        raise ConfigError("no catalog on this bus: start it with `turnout up`, or `turnout apply turnout.yaml`")
-    value, revision = found
+
+    async def look() -> tuple[bytes, int]:
+        found = await bus.kv_get(bucket, subjects.CATALOG_KEY)
+        if found is None:
+            raise NotFound("no catalog yet")
+        return found
+
+    try:
+        value, revision = await patiently(look, patience_s)
+    except NotFound as error:
+        missing = "no catalog on this bus: start it with `turnout up`, or `turnout apply turnout.yaml`"
+        raise ConfigError(missing) from error
     try:
         return Snapshot.model_validate_json(value).model_copy(update={"revision": revision})
     except ValidationError as error:
@@ -98,7 +127,8 @@ def run_component(
     """
 
     async def body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
-        snapshot = await read_snapshot(bus, subjects.STANDBY_BUCKET if identity.standby else subjects.CATALOG_BUCKET)
+        bucket = subjects.STANDBY_BUCKET if identity.standby else subjects.CATALOG_BUCKET
+        snapshot = await read_snapshot(bus, bucket, patience_s=identity.patience_s)
         spec = snapshot.catalog.components.get(identity.component)
         if spec is None or spec.kind != kind:
             raise ConfigError(f"the catalog has no {kind} component called {identity.component!r}")

@@ -12,10 +12,11 @@ import pytest
 
 from services.bus.memory import MemoryBus
 from services.contracts.beat import Beat
-from services.contracts.errors import ConfigError
+from services.contracts.errors import ComponentUnavailable, ConfigError, NotFound
 from services.worker import health
 from services.worker.announcer import Announcer
 from services.worker.identity import Identity
+from services.worker.process import patiently
 
 
 @pytest.fixture
@@ -84,3 +85,24 @@ def test_a_password_that_is_not_there_is_a_mistake_of_the_configuration(monkeypa
     monkeypatch.setenv("TURNOUT_NATS_PASSWORD_FILE", "/nowhere/at/all")
     with pytest.raises(ConfigError, match="TURNOUT_NATS_PASSWORD_FILE"):
         Identity.from_environment()
+
+
+async def test_what_is_not_there_yet_is_waited_for() -> None:
+    tried = 0
+
+    async def attempt() -> str:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise NotFound("no catalog yet")
+        return "the catalog"
+
+    assert await patiently(attempt, 30) == "the catalog"
+
+
+async def test_patience_ends() -> None:
+    async def attempt() -> str:
+        raise ComponentUnavailable("no NATS server")
+
+    with pytest.raises(ComponentUnavailable, match="no NATS server"):
+        await patiently(attempt, 0)
