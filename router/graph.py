@@ -227,7 +227,10 @@ class Router:
         )
 
     def _choice(self, journey: Journey) -> Choice:
-        taking = serving(self._roster.ready(), draw_of(journey.task.root), journey.excluded)
+        ready = self._roster.ready()
+        for beat in ready:
+            journey.forgive(beat)
+        taking = serving(ready, draw_of(journey.task.root), journey.excluded)
         asleep = self._coming.asleep(taking, journey.settings.sleepers - journey.held)
         world = World(
             beats=[beat for beat in (*taking, *asleep) if beat.component in journey.settings.profiles],
@@ -248,6 +251,8 @@ class Router:
         pinned = journey.wanted.pinned
         if pinned is None or pinned in journey.held or choice.candidates:
             return None
+        if any(beat.instance in journey.excluded for beat in self._roster.ready(pinned)):
+            return None  # it serves, and has said no
         known = pinned in journey.settings.profiles
         return pinned if known and self._coming.expected(pinned, journey.settings.sleepers) else None
 
@@ -361,9 +366,9 @@ class Router:
     def _note_failure(self, journey: Journey, beat: Beat, error: TurnoutError, began_s: float, spent: Usage) -> None:
         log.info("attempt_failed", request=journey.task.root, instance=beat.instance, error=error.message)
         journey.failed(beat, error, began_s, spent)
-        journey.excluded.add(beat.instance)
+        journey.excluded[beat.instance] = beat
         if isinstance(error, _COMPONENT_WIDE):
-            journey.excluded.update(b.instance for b in self._roster.all() if b.component == beat.component)
+            journey.excluded.update({b.instance: b for b in self._roster.all() if b.component == beat.component})
         if not error.retryable:
             journey.error = error
 

@@ -38,7 +38,7 @@ class Journey:
     Attributes:
         task: as it came; `prepared` is what is sent where helpers have enriched it.
         reply: the subject on which the asker waits for the decision; told: it has been sent.
-        excluded: instances not to be tried again. failures: what they said.
+        excluded: instances not to be tried again, as they were then. failures: what they said.
         held: components that have been waited for.
         propensities, explored: what chance had to do with the choice (`router.explore`).
         cascade: the attempt of a cheaper component that was worth making.
@@ -61,7 +61,7 @@ class Journey:
     screens: dict[int, ScreenRead] = field(default_factory=dict)
     prepared: Task | None = None
     sources: tuple[Passage, ...] = ()
-    excluded: set[str] = field(default_factory=set)
+    excluded: dict[str, Beat] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     failures: list[TurnoutError] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
@@ -85,6 +85,12 @@ class Journey:
         self.running = None
         self.prepared = None
         self.sources = ()
+
+    def forgive(self, beat: Beat) -> None:
+        """An instance that has been started anew since it failed may be tried again."""
+        failed = self.excluded.get(beat.instance)
+        if failed is not None and failed.started_s != beat.started_s:
+            del self.excluded[beat.instance]
 
     def wanted_now(self) -> Wanted:
         """The wishes, with what is left of the time."""

@@ -20,6 +20,7 @@ import structlog
 from services.bus.port import Bus, Inbox
 from services.bus.roster import Roster
 from services.contracts import subjects
+from services.contracts.beat import Beat
 from services.contracts.decision import ROUTED_DECODER, Routed
 from services.contracts.errors import (
     ComponentTimeout,
@@ -37,6 +38,7 @@ _LOST = b"lost"
 _MARKS = frozenset((_ROUTED, _WORKER_GONE, _ROUTER_GONE, _DEADLINE, _LOST))
 _DIED = "the component that was answering has died"
 _LOOK_AGAIN_S = 0.1
+_MAX_LOOKS = 10
 _SIGN_WITHIN_S = 2.5  # of the return of the bus; workers speak up sooner
 _MAX_ASKS = 3
 _MAX_RESUMED = 3
@@ -69,6 +71,8 @@ class Call:
         self._written: list[str] = []
         self._model: str | None = None
         self._signs = 0
+        self._looks = 0
+        self._writer: Beat | None = None
         self._stopping: asyncio.Future[None] | None = None
         self.resumed = 0
 
@@ -174,6 +178,7 @@ class Call:
             if self._model not in (None, event.model):
                 raise ComponentUnavailable(_DIED, retry_after_s=1.0)
             self.started = event
+            self._writer = self._roster.get(event.instance) or self._writer
             if self._inbox is not None:
                 self._watch(event.instance, self._inbox, _WORKER_GONE)
         elif isinstance(event, Failed):
@@ -196,7 +201,7 @@ class Call:
         if mark == _LOST:
             return self._after_loss()
         if mark == _WORKER_GONE:
-            return self._go_on(_DIED)
+            return self._after_death()
         route = self._route
         if route is None or route.cancelled() or self.started is not None:
             return False
@@ -214,16 +219,30 @@ class Call:
 
     def _after_loss(self) -> bool:
         """The bus was away and a message is missing: go on behind what came, or ask anew if nothing has."""
-        route, inbox = self._route, self._inbox
-        if route is None or inbox is None:
+        route = self._route
+        if route is None:
             return False
         if self.started is None:
             self._rename()
             return self._ask_anew(route, "the bus keeps losing the request")
         if not route.done() and self._bus.unsettled:  # what the router says may still be on its way
-            self._watches.append(_later(_LOOK_AGAIN_S, lambda: inbox.offer(_LOST) if inbox is self._inbox else None))
+            self._look_again(_LOST)
             return False
         return self._go_on("a part of the answer was lost on the bus", lost=True)
+
+    def _after_death(self) -> bool:
+        """Who answered has died: another goes on, once it is known what the router had decided."""
+        route = self._route
+        if route is not None and not route.done() and self._looks < _MAX_LOOKS:
+            self._looks += 1
+            self._look_again(_WORKER_GONE)
+            return False
+        return self._go_on(_DIED)
+
+    def _look_again(self, mark: bytes) -> None:
+        inbox = self._inbox
+        if inbox is not None:
+            self._watches.append(_later(_LOOK_AGAIN_S, lambda: inbox.offer(mark) if inbox is self._inbox else None))
 
     def _ask_anew(self, route: asyncio.Task[Routed], failing: str) -> bool:
         route.cancel()
@@ -251,7 +270,9 @@ class Call:
     def _resume(self, *, lost: bool = False) -> bool:
         """Let another instance of the same model go on behind what was written, where that can be done unseen.
 
-        With `lost` the instance itself may: it lives, but a part of what it wrote has not come.
+        With `lost` the instance itself may: it lives, but a part of what it wrote has not come. Where no other serves
+        now, the router waits a moment for one: the dead one is about to be started again. If that is another model, the
+        answer ends.
 
         It cannot where the answer has more to it than text, or where its prompt was made by others on the way: then
         nobody else has the same prompt.
@@ -262,14 +283,12 @@ class Call:
         if request.tools or not request.stream or self.resumed >= _MAX_RESUMED:
             return False
         routed = None if route.cancelled() or route.exception() is not None else route.result()
-        twins = [
-            beat
-            for beat in self._roster.ready(started.component)
-            if beat.model == started.model
-            and (lost or beat.instance != started.instance)
-            and "resume" in beat.capabilities
-        ]
-        if routed is None or routed.decision.steps or routed.sources or not twins:
+        if routed is None or routed.decision.steps or routed.sources:
+            return False
+        others = [b for b in self._roster.ready(started.component) if lost or b.instance != started.instance]
+        if others and not any(beat.model == started.model for beat in others):
+            return False
+        if not any("resume" in beat.capabilities for beat in (*others, *filter(None, (self._writer,)))):
             return False
         log.info("stream_resumed", request=self.task.root, instance=started.instance, lost=lost)
         self.resumed += 1

@@ -16,7 +16,7 @@ from services.contracts.errors import TurnoutError
 
 log = structlog.get_logger()
 
-_SWEEP_S = 0.2
+_SWEEP_S = 0.1
 
 
 class Roster:

@@ -9,7 +9,7 @@ import msgspec
 from services.contracts.price import Price
 
 BEAT_INTERVAL_S = 0.5
-DEAD_AFTER_S = 1.75  # three beats missed, and found within 2 s of the moment that it stopped
+DEAD_AFTER_S = 1.6  # three beats missed, and found within 2 s of the moment that it stopped, on a busy machine too
 
 Capability = Literal[
     "chat", "tools", "json", "image", "logprobs", "embed", "read", "search", "ingest", "answer", "resume"

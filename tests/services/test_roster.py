@@ -16,7 +16,7 @@ from services.contracts.errors import ComponentUnavailable
 from services.contracts.messages import encode
 from services.worker.announcer import Announcer
 
-LOOK_S = 0.2
+LOOK_S = 0.1
 
 
 @dataclass
@@ -60,7 +60,7 @@ async def watched() -> AsyncIterator[Watched]:
 
 async def test_an_instance_that_falls_silent_is_found_within_two_seconds(watched: Watched) -> None:
     gone = watched.roster.watch("small-1")
-    watched.pass_time(1.6)
+    watched.pass_time(1.4)
     assert watched.lives()
     watched.pass_time(0.4)  # in the worst case it stopped right after a beat
     assert not watched.lives()
@@ -80,7 +80,7 @@ async def test_nobody_dies_while_we_have_no_bus(watched: Watched, monkeypatch: p
     watched.pass_time(10)
     assert watched.lives()
     monkeypatch.setattr(watched.bus, "connected", True)
-    watched.pass_time(1.6)
+    watched.pass_time(1.4)
     assert watched.lives()
     watched.pass_time(0.4)
     assert not watched.lives()

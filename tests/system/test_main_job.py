@@ -225,7 +225,8 @@ def test_killed_component_comes_back_and_nothing_hangs(system: Running) -> None:
         thread.join(40)
     assert not any(thread.is_alive() for thread in threads)
     assert len(results) == 6
-    assert all(result == 503 or str(result).startswith("error event") for result in results), results
+    # It is started again within the moment that a router waits for it, if the machine is not too busy.
+    assert all(r in ("complete", 503) or str(r).startswith("error event") for r in results), results
     eventually(
         lambda: [i for i in system.instances("small") if i["state"] == "ready" and i["pid"] != before["pid"]],
         timeout_s=30,

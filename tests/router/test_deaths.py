@@ -1,0 +1,90 @@
+"""Instances die while they answer, and are started again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.contracts import subjects
+from services.contracts.errors import ComponentUnavailable
+from services.contracts.events import Delta, Event, Finished, Usage
+from services.contracts.messages import ChatRequest, Task
+from services.contracts.price import Price
+from services.worker.runtime import Worker
+from services.worker.service import Description
+from tests.router.test_graph import Scripted, System, failing, model, question, system
+
+RESUMING = Description("m", ("chat", "resume"), price=Price())
+
+
+class Dying:
+    """Says one word, and then nothing more."""
+
+    def __init__(self) -> None:
+        self.said = asyncio.Event()
+
+    async def script(self, task: Task) -> AsyncIterator[Event]:
+        yield Delta("one ")
+        self.said.set()
+        await asyncio.Event().wait()
+
+
+async def goes_on(task: Task) -> AsyncIterator[Event]:
+    assert isinstance(task.request, ChatRequest)
+    assert task.request.written == "one "
+    yield Delta("two")
+    yield Finished(Usage(1, 1))
+
+
+async def kill(running: System) -> None:
+    """The only instance of `small` is gone, as its supervisor would say."""
+    running.workers["small"]._announcer._task.cancel()  # type: ignore[union-attr]  # it has been started
+    await running.bus.publish(subjects.gone("small", "small-1"), b"")
+
+
+async def start_again(running: System, service: Scripted) -> Worker:
+    worker = Worker(running.bus, service, component="small", kind="llm_local", instance="small-1", slots=4)
+    worker._started_s += 1
+    await worker.start()
+    return worker
+
+
+async def test_a_stream_whose_only_instance_dies_goes_on_once_that_is_started_again() -> None:
+    dying = Dying()
+    async with system(small=Scripted(RESUMING, dying.script)) as running:
+        asking = asyncio.create_task(running.ask(question("count", stream=True), auto="small"))
+        await dying.said.wait()
+        await asyncio.sleep(0.05)  # the word has come
+        for subscription in running.workers["small"]._subscriptions:
+            await subscription.stop()
+        await kill(running)
+        await asyncio.sleep(0.2)
+        assert not asking.done()
+        again = await start_again(running, Scripted(RESUMING, goes_on))
+        text, _ = await asyncio.wait_for(asking, 10)
+        await again.drain(0.1)
+    assert text == "one two"
+
+
+async def test_it_ends_when_what_is_started_is_another_model() -> None:
+    dying = Dying()
+    async with system(small=Scripted(RESUMING, dying.script)) as running:
+        asking = asyncio.create_task(running.ask(question("count", stream=True), auto="small"))
+        await dying.said.wait()
+        await asyncio.sleep(0.05)
+        for subscription in running.workers["small"]._subscriptions:
+            await subscription.stop()
+        await kill(running)
+        other = Description("another", ("chat", "resume"), price=Price())
+        again = await start_again(running, Scripted(other, goes_on))
+        with pytest.raises(ComponentUnavailable, match="has died"):
+            await asyncio.wait_for(asking, 10)
+        await again.drain(0.1)
+
+
+async def test_one_that_serves_and_says_no_is_not_waited_for() -> None:
+    async with system(small=model(failing(ComponentUnavailable("not now")))) as running:
+        with pytest.raises(ComponentUnavailable, match="not now"):
+            await asyncio.wait_for(running.ask(question("hi"), auto="small"), 3)
