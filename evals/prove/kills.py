@@ -41,7 +41,7 @@ _PROMPTS = (
 
 @dataclass
 class Report:
-    """What became of the streams. `in_flight`: those that were being written by an instance at its end."""
+    """What became of the streams. `in_flight`: how many were being written at the end of an instance, summed up."""
 
     kills: int
     freezes: int
@@ -120,9 +120,9 @@ async def _found(system: System, victim: dict[str, Any]) -> float:
 def show(report: Report, console: Console) -> None:
     """The report in words."""
     console.print(
-        f"{report.kills} instances ended while they wrote ({report.freezes} of them frozen), with {report.in_flight} "
-        f"of {report.streams} streams; {report.continued} went on with another instance, {report.failed_openly} ended "
-        f"with an explicit error, {report.truncated + report.broken_off} without a word"
+        f"{report.kills} instances ended while they wrote ({report.freezes} of them frozen) and hit {report.streams} "
+        f"streams {report.in_flight} times; {report.continued} times another instance went on, {report.failed_openly} "
+        f"streams ended with an explicit error, {report.truncated + report.broken_off} without a word"
     )
     if times := report.found_after_s:
         console.print(f"a frozen instance was found after {times[len(times) // 2]:.2f} s (at most {times[-1]:.2f} s)")
