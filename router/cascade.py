@@ -11,10 +11,11 @@ Zaharia and Zou, "FrugalGPT", 2023 (https://arxiv.org/abs/2305.05176).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router.policy import AGENTS, Choice, Plan, Wanted
-from router.verify import POWER
+from router.verify import Verifier
 
 LEAST_SAVING = 0.2
 """An attempt costs the client time, so it must save at least this part of the price of going straight up."""
@@ -32,28 +33,34 @@ class Cascade:
     """
 
     attempt: Plan
+    verifier: Verifier
     accepted: float
     cost_usd: float
     reserved_s: float
 
 
-def cascade(choice: Choice, wanted: Wanted, power: float = POWER) -> Cascade | None:
-    """The attempt that saves most, or None where it is best to go straight to the first plan."""
+def cascade(choice: Choice, wanted: Wanted, verifiers: Mapping[str, Verifier]) -> Cascade | None:
+    """The attempt that saves most, or None where it is best to go straight to the first plan.
+
+    Args:
+        verifiers: by component. Where nobody has measured what its evidence is worth, no attempt is made.
+    """
     if not choice.order or choice.degraded is not None:
         return None
     sure = choice.order[0]
     found: list[Cascade] = []
     for plan in choice.order[1:]:
-        if not _can_try(plan, sure, wanted):
+        verifier = verifiers.get(plan.answering.component)
+        if verifier is None or not _can_try(plan, sure, wanted):
             continue
-        accepted = acceptance(plan.quality, wanted.quality_floor, power)
+        accepted = acceptance(plan.quality, wanted.quality_floor, verifier.power)
         cost_usd = plan.cost_usd + (1 - accepted) * sure.cost_usd
         if cost_usd <= (1 - LEAST_SAVING) * sure.cost_usd:
-            found.append(Cascade(plan, accepted, cost_usd, _RESERVE * sure.finish_s))
+            found.append(Cascade(plan, verifier, accepted, cost_usd, _RESERVE * sure.finish_s))
     return min(found, key=lambda one: one.cost_usd, default=None)
 
 
-def acceptance(quality: float, floor: float, power: float = POWER) -> float:
+def acceptance(quality: float, floor: float, power: float) -> float:
     """How often an answer will be accepted, of which `quality` is expected."""
     p, least = (min(max(value, _LEAST_P), 1 - _LEAST_P) for value in (quality, floor))
     gap = math.log(p / (1 - p)) - math.log(least / (1 - least))

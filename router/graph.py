@@ -41,7 +41,7 @@ from router.policy import Choice, World, choose, with_front
 from router.predictor import Predictor
 from router.refusal import refusal
 from router.session import Sessions
-from router.verify import as_asked, judge, with_evidence
+from router.verify import Verifier, as_asked, judge, with_evidence
 from services.bus.roster import Roster
 from services.contracts.beat import Beat
 from services.contracts.decision import Attempt
@@ -189,7 +189,7 @@ class Router:
             choice = self._explored(journey, choice)
             journey.candidates = choice.candidates
             if journey.settings.cascade and self._may_cascade(journey):
-                journey.cascade = cascade(choice, journey.wanted_now())
+                journey.cascade = cascade(choice, journey.wanted_now(), self._verifiers(journey))
                 if journey.cascade is not None:
                     journey.decision_s += time.perf_counter() - began_s
                     return VERIFY
@@ -211,6 +211,10 @@ class Router:
         choice = explored(choice, journey.wanted_now(), share, draw(task.id))
         journey.propensities, journey.explored = choice.propensities, choice.explored
         return choice
+
+    def _verifiers(self, journey: Journey) -> dict[str, Verifier]:
+        known, profiles = self._predictor.verifiers, journey.settings.profiles
+        return {component: known[profile.name] for component, profile in profiles.items() if profile.name in known}
 
     @staticmethod
     def _may_cascade(journey: Journey) -> bool:
@@ -270,7 +274,7 @@ class Router:
             if isinstance(done.error, ComponentTimeout):
                 journey.error = None  # it was our limit, and there is time left
             return END if journey.error is not None else CHOOSE
-        verdict = judge(request, done.events, plan.quality)
+        verdict = judge(request, done.events, plan.quality, trying.verifier)
         beat = plan.answering
         await self._dispatcher.report(
             Feedback(

@@ -11,6 +11,7 @@ import hashlib
 import io
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from router.features import Features
 from router.vectoriser import grams, scalars
+from router.verify import MEASURED, Verifier
 from services.contracts.errors import ConfigError
 from services.contracts.predictor_file import PROFILES, Meta, read, refuse, shapes
 
@@ -43,6 +45,7 @@ class Predictor:
     Attributes:
         version: month of training and a hash of the weights.
         meta: what the file says of itself: sources, licences, held-out figures.
+        verifiers: by profile, where what a model's own certainty is worth has been measured.
     """
 
     def __init__(self, meta: Meta, arrays: dict[str, Array], digest: str) -> None:
@@ -51,6 +54,8 @@ class Predictor:
         self._weights, self._scalar_weights, self._familiar, self._idf, self._calibration = (
             arrays[name].astype(np.float32) for name in ("weights", "scalar_weights", "familiar", "idf", "calibration")
         )
+        told = {name: Verifier(values[0], values[1:]) for name, values in meta.verifiers.items()}
+        self.verifiers: Mapping[str, Verifier] = {**MEASURED, **told}
         self._tokens_smear = float(arrays["tokens_smear"][0])
         self._columns = [meta.heads.index(profile) for profile in PROFILES]
         self._last: tuple[Features, Array, Array] | None = None

@@ -1,15 +1,15 @@
 """Whether an answer can be given to the client, judged by what is at hand. Pure.
 
 Two things rule it out: it is not in the form that was asked for, or it was not brought to an end. What remains is
-judged by how sure the model was of its words: the log-probability of each token, and by how much it was ahead of the
-next likely one. A logistic curve, fitted on measured answers (`evals.train.verifier`), makes a probability that the
+judged by how sure the model was of its words, at the place where it was least sure: by how much the token was ahead of
+the next likely one. A logistic curve, fitted on measured answers (`evals.train.verifier`), makes a probability that the
 answer is good of that and of what was predicted from the prompt.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -20,13 +20,27 @@ from services.contracts.messages import ChatRequest
 
 TOP = 2
 """Rivals of each token that the evidence needs."""
-POWER = 1.0
-"""How far the evidence tells good answers from bad ones: the distance of their means in standard deviations."""
-# Of 1, the log-odds predicted from the prompt, and `evidence`; see docs/routing.md for how they were found.
-WEIGHTS = (0.8, 1.0, 1.0, 0.1, 0.05, -0.1)
-_MOST_AHEAD = 8.0
-_LEAST_LOGPROB = -8.0
+MOST_AHEAD = 8.0
 _LEAST_P = 0.01
+_LEAST_LOGPROB = -100.0
+_MOST_LOG_ODDS = 30.0
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """What the evidence is worth for one tier of models.
+
+    Attributes:
+        power: how far it tells good answers from bad ones: the distance of their means in standard deviations.
+        weights: of 1, the log-odds predicted from the prompt, and the lead at the place of the least certainty.
+    """
+
+    power: float
+    weights: tuple[float, ...]
+
+
+MEASURED: Mapping[str, Verifier] = {"tiny": Verifier(0.23, (-0.3089, 0.9673, 0.9150))}
+"""By tier; see docs/routing.md. A predictor file may bring others."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ class Verdict:
     why: str | None = None
 
 
-def judge(request: ChatRequest, events: Sequence[Event], prior: float) -> Verdict:
+def judge(request: ChatRequest, events: Sequence[Event], prior: float, verifier: Verifier) -> Verdict:
     """The verdict on a whole answer, of which `prior` was expected from the prompt alone."""
     deltas = [event for event in events if isinstance(event, Delta)]
     end = next((event for event in events if isinstance(event, Finished)), None)
@@ -48,10 +62,8 @@ def judge(request: ChatRequest, events: Sequence[Event], prior: float) -> Verdic
         return Verdict(0.0, f"ended by {end.reason}")
     if (why := misfit(text, request.response_format)) is not None:
         return Verdict(0.0, why)
-    odds = [odds_of(token) for delta in deltas for token in delta.logprobs]
-    if not odds:
-        return Verdict(prior)
-    return Verdict(score(prior, odds))
+    leads = [lead_of(token) for delta in deltas for token in delta.logprobs]
+    return Verdict(score(prior, min(leads), verifier) if leads else prior)
 
 
 def with_evidence(request: ChatRequest) -> ChatRequest:
@@ -74,22 +86,16 @@ def as_asked(request: ChatRequest, events: Sequence[Event]) -> tuple[Event, ...]
     return tuple(shown(event) if isinstance(event, Delta) else event for event in events)
 
 
-def odds_of(token: TokenLogprob) -> tuple[float, float]:
-    """(log-probability, how far it was ahead of its best rival) of a token."""
-    rivals = [logprob for text, logprob in token.top if text != token.token]
-    return token.logprob, token.logprob - max(rivals) if rivals else _MOST_AHEAD
+def lead_of(token: TokenLogprob) -> float:
+    """How far a token was ahead of its best rival, in log-probability; at least 0, at most `MOST_AHEAD`."""
+    rivals = [max(logprob, _LEAST_LOGPROB) for text, logprob in token.top if text != token.token]
+    ahead = max(token.logprob, _LEAST_LOGPROB) - max(rivals) if rivals else MOST_AHEAD
+    return min(max(ahead, 0.0), MOST_AHEAD)
 
 
-def score(prior: float, odds: Sequence[tuple[float, float]]) -> float:
+def score(prior: float, least_lead: float, verifier: Verifier) -> float:
     """The probability that an answer is good."""
     p = min(max(prior, _LEAST_P), 1 - _LEAST_P)
-    values = (1.0, math.log(p / (1 - p)), *evidence(odds))
-    return 1 / (1 + math.exp(-sum(weight * value for weight, value in zip(WEIGHTS, values, strict=True))))
-
-
-def evidence(odds: Sequence[tuple[float, float]]) -> tuple[float, float, float, float]:
-    """(mean log-probability, the lowest one, mean lead over the next likely token, logarithm of the length)."""
-    logprobs = [max(logprob, _LEAST_LOGPROB) for logprob, _ in odds]
-    leads = [min(max(lead, 0.0), _MOST_AHEAD) for _, lead in odds]
-    n = len(odds)
-    return sum(logprobs) / n, min(logprobs), sum(leads) / n, math.log(n)
+    values = (1.0, math.log(p / (1 - p)), least_lead)
+    log_odds = sum(weight * value for weight, value in zip(verifier.weights, values, strict=True))
+    return 1 / (1 + math.exp(-min(max(log_odds, -_MOST_LOG_ODDS), _MOST_LOG_ODDS)))

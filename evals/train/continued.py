@@ -18,7 +18,7 @@ from evals.train.train import Result, train
 from evals.train.weights import write
 from router.predictor import SHIPPED, Predictor
 from services.contracts.errors import ConfigError
-from services.contracts.predictor_file import read
+from services.contracts.predictor_file import Meta, read
 
 TIERS = ("tiny", "small", "medium", "large")
 LEAST_PROMPTS = 100
@@ -36,13 +36,19 @@ def run(
     rows = _rows(tables, _class_of(tiers), skip_bad_rows=skip_bad_rows)
     base_file = start or SHIPPED
     Predictor.load(base_file)  # its numbers, too, are as they should be
-    base, sources = _model(base_file)
+    base, meta = _model(base_file)
     if not (learnt := learnable(rows)):
         raise ConfigError(f"no tier has the outcomes of {LEAST_PROMPTS} prompts; nothing can be learnt")
     result = continued(rows, base, learnt, seed)
     names = ", ".join(path.name for path in tables)
     trained = datetime.datetime.now(datetime.UTC).strftime("%Y-%m")
-    write(out, result, trained=trained, sources=(*sources, f"{len(rows)} prompts of {names}"))
+    write(
+        out,
+        result,
+        trained=trained,
+        sources=(*meta.sources, f"{len(rows)} prompts of {names}"),
+        verifiers=meta.verifiers,
+    )
     sys.stdout.write(_told(result, learnt) + f"{out}: {Predictor.load(out).version}\n")
     return 0
 
@@ -92,8 +98,8 @@ def _rows(tables: Sequence[Path], class_of: Mapping[str, str], *, skip_bad_rows:
     return rows
 
 
-def _model(file: Path) -> tuple[Model, tuple[str, ...]]:
-    """The heads of a file in the order of training, and where they came from."""
+def _model(file: Path) -> tuple[Model, Meta]:
+    """The heads of a file in the order of training, and what it says of itself."""
     meta, data = read(file)
     columns = [meta.heads.index(name) for name in HEADS]
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
@@ -106,7 +112,7 @@ def _model(file: Path) -> tuple[Model, tuple[str, ...]]:
             calibration=stored["calibration"].astype(np.float64)[:, columns],
             tokens_smear=float(stored["tokens_smear"][0]),
         )
-    return model, meta.sources
+    return model, meta
 
 
 def _told(result: Result, learnt: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from evals.train.train import Result
 from services.contracts.predictor_file import FORMAT, SCALARS, Meta
 
 Array = npt.NDArray[Any]
+Verifiers = Mapping[str, tuple[float, ...]]
+_NONE: Verifiers = {}
 SOURCES = (
     "lm-sys/RouteLLM 0b64fda, gpt4 and mixtral answers to MMLU and GSM8K (Apache-2.0)",
     "ulab-uiuc/LLMRouter 4e7a796 (MIT)",
@@ -26,7 +29,9 @@ SOURCES = (
 )
 
 
-def write(path: Path, result: Result, *, trained: str, sources: tuple[str, ...] = SOURCES) -> None:
+def write(
+    path: Path, result: Result, *, trained: str, sources: tuple[str, ...] = SOURCES, verifiers: Verifiers = _NONE
+) -> None:
     """The weights file. Its bytes depend on the model alone, so that its hash names it."""
     model, settings = result.model, result.settings
     meta = Meta(
@@ -35,6 +40,7 @@ def write(path: Path, result: Result, *, trained: str, sources: tuple[str, ...] 
         buckets=settings.buckets,
         heads=HEADS,
         sources=sources,
+        verifiers=dict(verifiers),
         figures={name: {k: round(v, 4) for k, v in f.items() if v == v} for name, f in result.by_prompt.items()},  # noqa: PLR0124 - leaves NaN out
     )
     arrays: dict[str, Array] = {

@@ -31,6 +31,7 @@ PROFILES: tuple[str, ...] = (
 )
 FORMAT = 2
 SCALARS = 18
+VERIFIER_WEIGHTS = 3
 MAX_FILE_BYTES = 16 * 1024 * 1024
 # The rows of a file's `calibration`: logistic curve and standard deviation for familiar wording, and for other (`far`).
 CALIBRATION = ("slope", "intercept", "far_slope", "far_intercept", "sd", "far_sd")
@@ -41,7 +42,12 @@ _BAD = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, NotImplemen
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What a weights file says of itself. `heads` are in the order of its columns; the last one is `tokens`."""
+    """What a weights file says of itself.
+
+    Attributes:
+        heads: in the order of its columns; the last one is `tokens`.
+        verifiers: by profile, the power and the `VERIFIER_WEIGHTS` weights of a cascade's verifier.
+    """
 
     format: int
     trained: str
@@ -49,6 +55,7 @@ class Meta(msgspec.Struct, frozen=True):
     heads: tuple[str, ...]
     sources: tuple[str, ...] = ()
     figures: dict[str, dict[str, float]] = {}
+    verifiers: dict[str, tuple[float, ...]] = {}
 
 
 def read(file: Path) -> tuple[Meta, bytes]:
@@ -110,6 +117,8 @@ def _check(file: Path, meta: Meta, headers: dict[str, dict[str, Any]]) -> None:
         refuse(file, "impossible sizes")
     if not set(PROFILES) <= set(meta.heads[:-1]) or meta.heads[-1:] != ("tokens",):
         refuse(file, "its heads are not the profiles of this program")
+    if any(len(v) != 1 + VERIFIER_WEIGHTS or not v[0] > 0 for v in meta.verifiers.values()):
+        refuse(file, "a verifier of another form")
     for name, shape in shapes(meta).items():
         header = headers.get(name)
         if header is None or header.get("shape") != shape:

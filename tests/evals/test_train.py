@@ -14,14 +14,17 @@ from typer.testing import CliRunner, Result
 from evals.train.agent import answers
 from evals.train.cli import train as train_command
 from evals.train.collect import collect
+from evals.train.dataset import MEASURED
 from evals.train.families import reasoning
 from evals.train.fit import Settings, calibrate
 from evals.train.rows import Label, Row, prompt_features
 from evals.train.suite import FAMILIES, build
 from evals.train.sums import questions
 from evals.train.train import kind_of, train
+from evals.train.verifier import main as fit_verifier
 from evals.train.weights import write
 from router.predictor import Predictor, calibrated
+from router.verify import score
 
 
 def seeded(seed: int) -> Random:
@@ -160,3 +163,26 @@ def test_the_command_says_why_nothing_is_learnt(tmp_path: Path, n: int, tier: st
     assert done.exit_code == 78
     assert says in done.output
     assert not (tmp_path / "mine.npz").exists()
+
+
+def test_a_verifier_learns_what_certainty_is_worth_and_goes_into_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = seeded(7)
+    with MEASURED.open(encoding="utf-8") as lines:
+        cases = [json.loads(line) for line in lines][::4]
+    measured = tmp_path / "measured.jsonl"
+    with measured.open("w", encoding="utf-8") as out:
+        for case in cases:
+            good = float(rng.random() < 0.4)
+            odds = [[rng.gauss(-0.2 if good else -1.5, 0.5), rng.gauss(4 if good else 1, 1)] for _ in range(12)]
+            row = {"prompt": case["prompt"], "system": case.get("system", ""), "family": case["family"]}
+            out.write(json.dumps({**row, "grounded": False, "quality": good, "odds": odds}) + "\n")
+    fit_verifier([str(measured), "--tier", "tiny", "--into", str(tmp_path / "p.npz")])
+    assert "floor 0.6" in capsys.readouterr().out
+    found, shipped = Predictor.load(tmp_path / "p.npz"), Predictor.load(None)
+    assert found.verifiers["tiny"].power > 2
+    assert score(0.5, 3.0, found.verifiers["tiny"]) > 0.8
+    assert score(0.5, 0.0, found.verifiers["tiny"]) < 0.2
+    features = prompt_features("Say hello")
+    assert found.predict(features) == shipped.predict(features)

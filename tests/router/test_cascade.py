@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import assume, given
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from router.cascade import LEAST_SAVING, acceptance, cascade
 from router.graph import TRIED_FIRST
 from router.policy import Wanted
-from router.verify import as_asked, evidence, judge, score, with_evidence
+from router.verify import Verifier, as_asked, judge, lead_of, score, with_evidence
 from services.contracts.errors import UpstreamError
 from services.contracts.events import Delta, Event, Finished, TokenLogprob, Usage
 from services.contracts.messages import ChatRequest, Message, ResponseFormat, Sampling, Task
@@ -24,10 +24,16 @@ from tests.router.test_policy import CLOUD, TOOLS, beat, pick
 
 CHEAP = beat("small", "llm_local", price=Price(0.01, 0.02), capabilities=("chat", "logprobs"))
 UNSURE = Wanted(0.8, None, 60.0)
+WEIGHTS = (-1.0, 1.0, 0.3)
+VERIFIER = Verifier(1.5, WEIGHTS)
+
+
+def told(power: float) -> dict[str, Verifier]:
+    return {name: Verifier(power, WEIGHTS) for name in ("small", "cloud", "tools")}
 
 
 def test_an_attempt_is_made_where_it_is_expected_to_save() -> None:
-    found = cascade(pick(CHEAP, CLOUD, TOOLS, floor=0.8), UNSURE, power=1.5)
+    found = cascade(pick(CHEAP, CLOUD, TOOLS, floor=0.8), UNSURE, told(1.5))
     assert found is not None
     assert found.attempt.answering is CHEAP
     sure = pick(CLOUD, floor=0.8).order[0]
@@ -53,11 +59,11 @@ def test_an_attempt_is_made_where_it_is_expected_to_save() -> None:
     ],
 )
 def test_no_attempt_is_made_where_it_does_not_pay(why: str, cheap: object, wanted: Wanted, floor: float) -> None:
-    assert cascade(pick(cheap, CLOUD, floor=floor), wanted, power=1.5) is None, why  # type: ignore[arg-type]
+    assert cascade(pick(cheap, CLOUD, floor=floor), wanted, told(1.5)) is None, why  # type: ignore[arg-type]
 
 
 def test_a_verifier_that_tells_nothing_makes_no_attempts() -> None:
-    assert cascade(pick(CHEAP, CLOUD, floor=0.8), UNSURE, power=0.1) is None
+    assert cascade(pick(CHEAP, CLOUD, floor=0.8), UNSURE, told(0.1)) is None
 
 
 @given(
@@ -76,7 +82,7 @@ def test_more_is_accepted_of_the_better_and_less_for_a_higher_floor(
 def test_an_attempt_never_costs_more_than_it_is_worth(quality: float, ratio: float) -> None:
     assume(quality < 0.8)
     cheap = beat("small", "llm_local", price=Price(ratio, 4 * ratio), capabilities=("chat", "logprobs"))
-    found = cascade(pick(cheap, CLOUD, floor=0.8), UNSURE, power=2.0)
+    found = cascade(pick(cheap, CLOUD, floor=0.8), UNSURE, told(2.0))
     if found is not None:
         assert found.cost_usd <= (1 - LEAST_SAVING) * pick(CLOUD, floor=0.8).order[0].cost_usd
 
@@ -91,9 +97,9 @@ def answer(logprobs: tuple[TokenLogprob, ...] = SURE, text: str = "fine", reason
 
 
 def test_an_answer_the_model_was_sure_of_is_believed_more() -> None:
-    assert judge(ASKED, answer(SURE), 0.5).score > judge(ASKED, answer(TORN), 0.5).score
-    assert judge(ASKED, answer(SURE), 0.7).score > judge(ASKED, answer(SURE), 0.4).score
-    assert judge(ASKED, answer(()), 0.4).score == 0.4
+    assert judge(ASKED, answer(SURE), 0.5, VERIFIER).score > judge(ASKED, answer(TORN), 0.5, VERIFIER).score
+    assert judge(ASKED, answer(SURE), 0.7, VERIFIER).score > judge(ASKED, answer(SURE), 0.4, VERIFIER).score
+    assert judge(ASKED, answer(()), 0.4, VERIFIER).score == 0.4
 
 
 @pytest.mark.parametrize(
@@ -108,25 +114,23 @@ def test_an_answer_the_model_was_sure_of_is_believed_more() -> None:
     ],
 )
 def test_what_can_never_be_given_to_the_client(request_: ChatRequest, events: tuple[Event, ...], why: str) -> None:
-    verdict = judge(request_, events, 0.99)
+    verdict = judge(request_, events, 0.99, VERIFIER)
     assert verdict.score == 0
     assert why in (verdict.why or "")
 
 
 def test_an_answer_cut_where_the_client_wanted_it_is_a_whole_one() -> None:
     asked = ChatRequest(ASKED.messages, sampling=Sampling(max_tokens=6))
-    assert judge(asked, answer(reason="length"), 0.5).why is None
+    assert judge(asked, answer(reason="length"), 0.5, VERIFIER).why is None
 
 
-@given(
-    prior=st.floats(0, 1),
-    odds=st.lists(
-        st.tuples(st.floats(-1e9, 0) | st.just(float("-inf")), st.floats(-1e9, 1e9)), min_size=1, max_size=50
-    ),
-)
-def test_whatever_the_odds_a_score_is_a_probability(prior: float, odds: list[tuple[float, float]]) -> None:
-    assert 0 <= score(prior, odds) <= 1
-    assert len(evidence(odds)) == 4
+TOKEN = st.floats(-1e9, 0) | st.just(float("-inf"))
+
+
+@given(prior=st.floats(0, 1), logprob=TOKEN, rivals=st.lists(TOKEN, max_size=3))
+def test_whatever_the_odds_a_score_is_a_probability(prior: float, logprob: float, rivals: list[float]) -> None:
+    token = TokenLogprob("a", logprob, (("a", logprob), *((f"b{n}", rival) for n, rival in enumerate(rivals))))
+    assert 0 <= score(prior, lead_of(token), VERIFIER) <= 1
 
 
 def test_the_client_sees_of_the_evidence_what_it_has_asked_for() -> None:
@@ -160,8 +164,13 @@ def cheap(script: Script) -> Scripted:
     return Scripted(Description("m", ("chat", "logprobs"), price=Price(0.01, 0.01)), script)
 
 
-def running(script: Script, cloud: Scripted, **router: object) -> AbstractAsyncContextManager[System]:
-    return system(catalog(COMPONENTS, **{"cascade": "auto", **router}), small=cheap(script), cloud=cloud)
+@asynccontextmanager
+async def running(script: Script, cloud: Scripted, **router: object) -> AsyncIterator[System]:
+    """A router whose predictor knows what the certainty of a tiny model is worth."""
+    snapshot = catalog(COMPONENTS, **{"cascade": "auto", **router})
+    async with system(snapshot, small=cheap(script), cloud=cloud) as it:
+        it.router._predictor.verifiers = {"tiny": VERIFIER}
+        yield it
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -226,6 +235,14 @@ async def test_who_has_asked_for_no_quality_does_not_wait_for_an_attempt() -> No
     async with running(says(answer(SURE)), cloud, cascade="never") as it:
         await it.ask(question("hi"), quality=0.6)
     assert len(cloud.asked) == 2
+
+
+async def test_where_nobody_has_measured_what_certainty_is_worth_no_attempt_is_made() -> None:
+    cloud = model(price=5.0)
+    async with running(says(answer(SURE)), cloud) as it:
+        it.router._predictor.verifiers = {"medium": VERIFIER}
+        await it.ask(question("hi"), quality=0.6)
+    assert len(cloud.asked) == 1
 
 
 async def test_leaving_while_an_attempt_is_made_stops_it() -> None:

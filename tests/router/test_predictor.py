@@ -14,6 +14,7 @@ import pytest
 
 from router.features import Features, features_of
 from router.predictor import SHIPPED, Predictor
+from router.verify import MEASURED, Verifier
 from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.errors import ConfigError
 from services.contracts.messages import ChatRequest, Message
@@ -160,6 +161,7 @@ def stored(**changes: Any) -> bytes:
     """A valid small file, with some arrays or fields of its meta replaced (None: left out)."""
     heads = len(HEADS)
     fields: dict[str, Any] = {"format": FORMAT, "trained": "2026-11", "buckets": BUCKETS, "heads": HEADS}
+    fields["verifiers"] = {}
     fields |= {name: changes.pop(name) for name in list(changes) if name in fields}
     arrays: dict[str, Any] = {
         "meta": np.frombuffer(msgspec.json.encode(Meta(**fields)), np.uint8),
@@ -215,6 +217,17 @@ def test_a_file_that_is_no_predictor_is_refused_with_its_name(tmp_path: Path, ki
     path = tmp_path / "bad.npz"
     path.write_bytes(BAD[kind])
     with pytest.raises(ConfigError, match=r"bad\.npz"):
+        Predictor.load(path)
+
+
+def test_a_verifier_in_the_file_is_used_beside_those_that_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    path.write_bytes(stored(verifiers={"medium": (1.5, -1.0, 1.0, 0.5)}))
+    found = Predictor.load(path).verifiers
+    assert found.keys() == {*MEASURED, "medium"}
+    assert found["medium"] == Verifier(1.5, (-1.0, 1.0, 0.5))
+    path.write_bytes(stored(verifiers={"medium": (1.5, 1.0)}))
+    with pytest.raises(ConfigError, match="a verifier of another form"):
         Predictor.load(path)
 
 
