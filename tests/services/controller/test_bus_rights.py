@@ -49,7 +49,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @asynccontextmanager
 async def user(url: str, name: str, password: str = "") -> AsyncIterator[NatsBus]:
-    bus = await connect(url, name=name, login=Login(name, password or f"of {name}"), timeout_s=2)
+    bus = await connect(url, name=name, login=Login(name, password or f"of {name}"), timeout_s=10)
     try:
         yield bus
     finally:
