@@ -60,7 +60,7 @@ def server() -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(answer)
 
-        do_POST = do_GET  # noqa: N815 - http.server's name
+        do_POST = do_PUT = do_GET  # noqa: N815 - http.server's names
 
         def log_message(self, *_: object) -> None: ...
 
@@ -377,6 +377,17 @@ def test_ctrl_c_ends_the_watching_without_a_traceback(server: Server) -> None:
     finally:
         watching.kill()
         watching.wait()
+
+
+def test_an_apply_says_what_is_in_force_or_what_is_tried_first(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text("components: {eyes: {kind: vision}}")
+    done = {"revision": 8, "changes": ["~ eyes.slots: 1 -> 2 (new instances)"], "swap_s": 2.5, "load_s": 2.25}
+    server.json(200, done)
+    assert "revision 8 is in force, 2.5 s (0.25 s beyond loading)" in server.run("apply", str(file)).stdout
+    server.json(200, done | {"revision": 7, "trial": "on trial: eyes takes 10% of its requests"})
+    said = server.run("apply", str(file)).stdout
+    assert "on trial: eyes takes 10% of its requests; revision 7 stays in force until then" in said
 
 
 def test_something_else_on_the_port_is_noticed(server: Server) -> None:
