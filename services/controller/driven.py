@@ -46,8 +46,10 @@ class Driven:
         running = await self._driver.running()
         steps = plan(wanted(self._controller.snapshot), running)
         self._supervisor.start(running)  # taken over; those that are not wanted any more are stopped
-        for instance in running:  # one may have been on stand-by when an earlier controller ended
-            await self._bus.publish(subjects.order(instance.name), encode(Order("serve")))
+        # One may have been on stand-by when an earlier controller ended; of a change not yet in force, none serves.
+        for instance in running:
+            if instance not in steps.stop:
+                await self._bus.publish(subjects.order(instance.name), encode(Order("serve")))
         self._supervisor.start(steps.start)
         working = [asyncio.create_task(work) for work in (self._controller.run(), self._controller.autoscale())]
         await self._controller.listen()
