@@ -9,6 +9,7 @@ import structlog
 from router.service import RouterService
 from services.bus.catalog_news import CatalogNews
 from services.bus.nats_bus import NatsBus
+from services.contracts.beat import DEAD_AFTER_S
 from services.contracts.errors import TurnoutError
 from services.worker.identity import Identity
 from services.worker.process import read_snapshot, run
@@ -19,7 +20,7 @@ log = structlog.get_logger()
 async def _body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
     snapshot = await read_snapshot(bus, patience_s=identity.patience_s)
     service = RouterService(bus, snapshot, instance=identity.instance, generation=identity.generation)
-    await service.start()
+    await service.start(DEAD_AFTER_S)  # whoever lives has spoken by then
     news = CatalogNews(bus)
     await news.listen()
     following = asyncio.create_task(_follow_catalog(bus, service, news))

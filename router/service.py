@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -67,16 +68,28 @@ class RouterService:
         self._subscriptions: list[Subscription] = []
         self._announcer = Announcer(bus, self.beat)
 
-    async def start(self) -> None:
-        """Learn who lives, then take tasks."""
+    async def start(self, listen_s: float = 0.0) -> None:
+        """Learn who lives, for up to `listen_s`, then take tasks."""
         await self._announcer.start()
         await self._roster.start()
         await self._recollect()
+        await self._hear_from_all(listen_s)
         self._subscriptions.append(await self._bus.subscribe(subjects.CANCELS, self._on_cancel))
         self._subscriptions.append(await self._bus.subscribe(subjects.ROUTE, self._on_task, queue=subjects.ROUTE_QUEUE))
         await self._bus.flush()
         self._state = "ready"
         await self._announcer.announce()
+
+    async def _hear_from_all(self, most_s: float) -> None:
+        """Wait until every component that should run has spoken.
+
+        Other routers know them all; a task that came here first would be refused for want of what is there.
+        """
+        wanted = {n for n, spec in self._snapshot.catalog.components.items() if spec.enabled and spec.replicas.min}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                while wanted - {beat.component for beat in self._roster.all()}:
+                    await self._roster.changed()
 
     async def _recollect(self) -> None:
         """Hear feedback from now on, and take up what was said before this replica lived."""
