@@ -41,7 +41,7 @@ def test_a_child_that_does_not_stop_is_killed_in_time(tmp_path: Path) -> None:
         began_s = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
         assert running.end() == 0
-        assert time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s < 10  # 5 s where a core is free: 3.7 s of patience, and the end of it all
         assert "stubborn-1 did not stop" in running.log
 
 
