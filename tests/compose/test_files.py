@@ -98,6 +98,13 @@ def test_images_run_as_nobody_in_particular_and_check_themselves() -> None:
         assert not by_name[name].startswith("build"), "compilers are not shipped"
 
 
+def test_the_editors_container_is_a_stage_of_the_same_file() -> None:
+    text = (TOP / ".devcontainer" / "devcontainer.json").read_text()
+    settings = json.loads("\n".join(line for line in text.splitlines() if not line.lstrip().startswith("//")))
+    assert (TOP / ".devcontainer" / settings["build"]["dockerfile"]).resolve() == COMPOSE / "Containerfile"
+    assert f"AS {settings['build']['target']}\n" in (COMPOSE / "Containerfile").read_text()
+
+
 def pins(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)(?:\[[^]]*\])?==(\S+)", path.read_text(), flags=re.MULTILINE))
 
