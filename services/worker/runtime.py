@@ -239,6 +239,7 @@ class Worker:
             job.spent = _settled(job.spent, price)
             await answer.fail(error, job.spent)
             tracing.note_error(span, error)
+        tracing.note_model(span, task, self._kind, self._component, what.model, job.spent)
         self._count(job, error, answer)
         self._announcer.poke()
 

@@ -20,13 +20,15 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from services.contracts.errors import TurnoutError
-from services.contracts.messages import Task
+from services.contracts.events import Usage
+from services.contracts.messages import ChatRequest, EmbedRequest, Task
 
 log = structlog.get_logger()
 
 _FLUSH_S = 1.0  # a collector that is away must not hold up the end of a process
 _SERVER_ERROR = 500
 _PROPAGATOR = TraceContextTextMapPropagator()
+_OPERATIONS = {ChatRequest: "chat", EmbedRequest: "embeddings"}
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -92,6 +94,30 @@ def task_span(name: str, task: Task) -> Iterator[tuple[Span, Task]]:
     with span(name, task.traceparent, SpanKind.SERVER) as (made, traceparent):
         made.set_attributes({"turnout.request": task.root, "turnout.task": task.id})
         yield made, msgspec.structs.replace(task, traceparent=traceparent)
+
+
+def note_model(made: Span, task: Task, kind: str, component: str, model: str, spent: Usage) -> None:
+    """Which model was asked and what it took, in OpenTelemetry's words for generative AI. Never what was said.
+
+    Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
+    """
+    operation = _OPERATIONS.get(type(task.request))
+    if operation is None or not made.is_recording():
+        return
+    made.set_attributes(
+        {
+            "gen_ai.operation.name": "invoke_agent" if kind.endswith("_agent") else operation,
+            "gen_ai.provider.name": kind,
+            "gen_ai.request.model": task.model,
+            "gen_ai.response.model": model,
+            "gen_ai.usage.input_tokens": spent.input_tokens,
+            "gen_ai.usage.output_tokens": spent.output_tokens,
+            "turnout.component": component,
+            "turnout.cost_usd": spent.cost_usd,
+        }
+    )
+    if isinstance(task.request, ChatRequest) and (most := task.request.sampling.max_tokens) is not None:
+        made.set_attribute("gen_ai.request.max_tokens", most)
 
 
 def note_error(made: Span, error: TurnoutError) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import INVALID_SPAN
 
-from services.contracts.messages import SearchRequest, Task
+from services.contracts.events import Usage
+from services.contracts.messages import ChatRequest, Message, Sampling, SearchRequest, Task
 from services.worker import tracing
 
 HERE = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
@@ -44,3 +46,30 @@ def test_without_a_wish_nothing_is_set_up(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.delenv(name, raising=False)
     with tracing.exporting("router-1"):
         assert not tracing.on()
+
+
+def test_a_model_is_named_with_what_it_took_and_without_what_was_said() -> None:
+    request = ChatRequest((Message("user", "a secret"),), sampling=Sampling(max_tokens=9))
+    task = Task("a", "a", "auto", request, "inbox", time.time() + 1)
+    span = TracerProvider().get_tracer("test").start_span("do small")
+    assert isinstance(span, ReadableSpan)
+    tracing.note_model(span, task, "llm_local", "small", "SmolLM2", Usage(3, 5, cost_usd=0.25))
+    assert dict(span.attributes or {}) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "llm_local",
+        "gen_ai.request.model": "auto",
+        "gen_ai.request.max_tokens": 9,
+        "gen_ai.response.model": "SmolLM2",
+        "gen_ai.usage.input_tokens": 3,
+        "gen_ai.usage.output_tokens": 5,
+        "turnout.component": "small",
+        "turnout.cost_usd": 0.25,
+    }
+
+
+def test_what_is_no_model_bears_no_such_names() -> None:
+    task = Task("a", "a", "docs", SearchRequest("x"), "inbox", time.time() + 1)
+    span = TracerProvider().get_tracer("test").start_span("do docs")
+    assert isinstance(span, ReadableSpan)
+    tracing.note_model(span, task, "retrieval", "docs", "e5", Usage())
+    assert not span.attributes
