@@ -31,6 +31,7 @@ _OWN_BASE = "turnout-base:bookworm"
 _CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
 _NOT_SHIPPED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt", "var/lib/apt/lists", "var/log")
 _START_S = 60.0
+_STOP_S = 60.0
 _PULL_S = 120.0
 
 
@@ -96,7 +97,11 @@ def engine() -> Iterator[str]:
             yield _client()
         finally:
             daemon.send_signal(signal.SIGTERM)
-            daemon.wait(60)
+            try:
+                daemon.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
 
 
 def _answers() -> bool:
