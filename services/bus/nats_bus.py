@@ -22,21 +22,17 @@ from nats.aio.client import NO_RESPONDERS_STATUS, Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError, NoRespondersError
-from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
     DeliverPolicy,
-    DiscardPolicy,
     Header,
-    KeyValueConfig,
-    ObjectStoreConfig,
-    StreamConfig,
 )
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError, NotFoundError, ObjectNotFoundError
 
+from services.bus.nats_errors import TRANSLATED
+from services.bus.nats_storage import ensure
 from services.bus.port import SETTLING_S, Handler, Incoming, KvEntry, Subscription
 from services.bus.returning import Returning
 from services.contracts import subjects
@@ -47,20 +43,10 @@ from services.contracts.errors import (
     NotAuthorized,
     NotFound,
     Overloaded,
-    PayloadTooLarge,
 )
 
 log = structlog.get_logger()
 
-BLOB_TTL_S = 600
-BLOBS_MAX_BYTES = 2 * 1024**3
-DECISIONS_MAX_AGE_S = 7 * 24 * 3600
-DECISIONS_MAX_COUNT = 200_000
-FEEDBACK_MAX_AGE_S = 30 * 24 * 3600
-FEEDBACK_MAX_COUNT = 20_000
-SHADOWS_MAX_AGE_S = 7 * 24 * 3600
-SHADOWS_MAX_BYTES = 256 * 1024**2
-CATALOG_HISTORY = 64
 _REPLAY_BATCH = 500
 _REPLAY_WAIT_S = 5.0
 _REPLAY_IDLE_S = 30.0
@@ -80,29 +66,6 @@ class Login:
     def inboxes(self) -> str:
         """What the subjects of its inboxes begin with."""
         return f"{_INBOXES}.{self.user}"
-
-
-class _Translated:
-    """Turns nats-py's errors into ours. A class and not a generator: this is entered for every message."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if error is None or not isinstance(error, NatsError | OSError):
-            return
-        if isinstance(error, NoRespondersError):
-            raise ComponentUnavailable("nobody listens there") from error
-        if isinstance(error, NatsTimeout):
-            raise ComponentTimeout("no answer in time") from error
-        if isinstance(error, MaxPayloadError):
-            raise PayloadTooLarge("the message is larger than the bus takes") from error
-        raise ComponentUnavailable(f"the bus failed: {type(error).__name__}") from error
-
-
-_TRANSLATED = _Translated()
 
 
 class NatsInbox:
@@ -147,7 +110,7 @@ class _NatsSubscription:
         self._inner = inner
 
     async def stop(self) -> None:
-        with _TRANSLATED:
+        with TRANSLATED:
             await self._inner.unsubscribe()
 
 
@@ -207,7 +170,7 @@ class NatsBus:
 
     async def publish(self, subject: str, data: bytes) -> None:
         """See `port.Bus.publish`."""
-        with _TRANSLATED:
+        with TRANSLATED:
             await self._client.publish(subject, data)
 
     async def ask(self, subject: str, data: bytes, timeout_s: float) -> bytes:
@@ -229,7 +192,7 @@ class NatsBus:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._mux[token] = answer
         try:
-            with _TRANSLATED:
+            with TRANSLATED:
                 await self._client.publish(subject, data, reply=f"{self._prefix}.{token}")
             return await answer
         finally:
@@ -241,7 +204,7 @@ class NatsBus:
         async def receive(message: Msg) -> None:
             await handler(Incoming(message.subject, message.data, message.reply))
 
-        with _TRANSLATED:
+        with TRANSLATED:
             return _NatsSubscription(await self._client.subscribe(subject, queue=queue, cb=receive))
 
     def inbox(self, capacity: int = 4096) -> NatsInbox:
@@ -253,12 +216,12 @@ class NatsBus:
 
     async def record(self, subject: str, data: bytes) -> None:
         """See `port.Bus.record`."""
-        with _TRANSLATED:
+        with TRANSLATED:
             await self._js.publish(subject, data)
 
     async def recall(self, subject: str) -> bytes | None:
         """See `port.Bus.recall`."""
-        with _TRANSLATED:
+        with TRANSLATED:
             try:
                 message = await self._js.get_last_msg(subjects.DECISION_STREAM, subject, direct=True)
             except NotFoundError:
@@ -270,24 +233,24 @@ class NatsBus:
         config = ConsumerConfig(
             ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.ALL, inactive_threshold=_REPLAY_IDLE_S
         )
-        with _TRANSLATED:
+        with TRANSLATED:
             reading = await self._js.pull_subscribe(subject, config=config)
         try:
-            with _TRANSLATED:
+            with TRANSLATED:
                 left = (await reading.consumer_info()).num_pending or 0
             while left > 0:
-                with _TRANSLATED:
+                with TRANSLATED:
                     messages = await reading.fetch(min(left, _REPLAY_BATCH), timeout=_REPLAY_WAIT_S)
                 left -= len(messages)
                 for message in messages:
                     yield message.data
         finally:
-            with _TRANSLATED:
+            with TRANSLATED:
                 await reading.unsubscribe()
 
     async def kv_put(self, bucket: str, key: str, value: bytes, *, after: int | None = None) -> int:
         """See `port.Bus.kv_put`."""
-        with _TRANSLATED:
+        with TRANSLATED:
             store = await self._js.key_value(bucket)
             if after is None:
                 return await store.put(key, value)
@@ -298,7 +261,7 @@ class NatsBus:
 
     async def kv_get(self, bucket: str, key: str) -> tuple[bytes, int] | None:
         """See `port.Bus.kv_get`."""
-        with _TRANSLATED:
+        with TRANSLATED:
             try:
                 entry = await (await self._js.key_value(bucket)).get(key)
             except KeyNotFoundError:
@@ -307,7 +270,7 @@ class NatsBus:
 
     async def kv_history(self, bucket: str, key: str) -> tuple[KvEntry, ...]:
         """See `port.Bus.kv_history`."""
-        with _TRANSLATED:
+        with TRANSLATED:
             try:
                 entries = await (await self._js.key_value(bucket)).history(key)
             except NoKeysError:
@@ -317,14 +280,14 @@ class NatsBus:
     async def blob_put(self, data: bytes) -> str:
         """See `port.Bus.blob_put`."""
         name = secrets.token_hex(16)
-        with _TRANSLATED:
+        with TRANSLATED:
             store = await self._js.object_store(subjects.BLOB_BUCKET)
             await store.put(name, data)
         return name
 
     async def blob_get(self, name: str) -> bytes:
         """See `port.Bus.blob_get`."""
-        with _TRANSLATED:
+        with TRANSLATED:
             store = await self._js.object_store(subjects.BLOB_BUCKET)
             try:
                 return (await store.get(name)).data or b""
@@ -333,7 +296,7 @@ class NatsBus:
 
     async def blob_delete(self, name: str) -> None:
         """See `port.Bus.blob_delete`."""
-        with _TRANSLATED:
+        with TRANSLATED:
             store = await self._js.object_store(subjects.BLOB_BUCKET)
             try:
                 await store.delete(name)
@@ -342,7 +305,7 @@ class NatsBus:
 
     async def flush(self) -> None:
         """See `port.Bus.flush`."""
-        with _TRANSLATED:
+        with TRANSLATED:
             await self._client.flush()
 
     async def close(self) -> None:
@@ -360,47 +323,8 @@ class NatsBus:
 
     async def ensure_storage(self, replicas: int = 1) -> None:
         """Create the streams and buckets that are missing; idempotent."""
-        with _TRANSLATED:
-            await self._js.add_stream(
-                StreamConfig(
-                    name=subjects.DECISION_STREAM,
-                    subjects=[subjects.DECISIONS],
-                    max_age=DECISIONS_MAX_AGE_S,
-                    max_msgs=DECISIONS_MAX_COUNT,
-                    discard=DiscardPolicy.OLD,
-                    allow_direct=True,
-                    num_replicas=replicas,
-                )
-            )
-            await self._js.add_stream(
-                StreamConfig(
-                    name=subjects.FEEDBACK_STREAM,
-                    subjects=[subjects.FEEDBACK],
-                    max_age=FEEDBACK_MAX_AGE_S,
-                    max_msgs=FEEDBACK_MAX_COUNT,
-                    max_msgs_per_subject=1,
-                    discard=DiscardPolicy.OLD,
-                    num_replicas=replicas,
-                )
-            )
-            await self._js.add_stream(
-                StreamConfig(
-                    name=subjects.SHADOW_STREAM,
-                    subjects=[subjects.SHADOWS],
-                    max_age=SHADOWS_MAX_AGE_S,
-                    max_bytes=SHADOWS_MAX_BYTES,
-                    discard=DiscardPolicy.OLD,
-                    num_replicas=replicas,
-                )
-            )
-            await self._js.create_key_value(
-                KeyValueConfig(bucket=subjects.CATALOG_BUCKET, history=CATALOG_HISTORY, replicas=replicas)
-            )
-            await self._js.create_key_value(KeyValueConfig(bucket=subjects.STANDBY_BUCKET, replicas=replicas))
-            await self._js.create_object_store(
-                subjects.BLOB_BUCKET,
-                ObjectStoreConfig(ttl=BLOB_TTL_S, max_bytes=BLOBS_MAX_BYTES, replicas=replicas),
-            )
+        with TRANSLATED:
+            await ensure(self._js, replicas)
 
 
 async def connect(

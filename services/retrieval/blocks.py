@@ -24,6 +24,13 @@ class Block(msgspec.Struct, frozen=True, omit_defaults=True):
     page: int | None = None
 
 
+class Extract(msgspec.Struct, frozen=True):
+    """What a document says."""
+
+    title: str
+    blocks: list[Block]
+
+
 def of_text(text: str, page: int | None = None) -> list[Block]:
     """Plain text: paragraphs are what blank lines separate."""
     return [Block("paragraph", part, page=page) for part in re.split(r"\n[ \t]*\n", text) if part.strip()]

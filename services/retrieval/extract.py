@@ -8,24 +8,11 @@ import codecs
 import re
 from pathlib import PurePosixPath
 
-import msgspec
-
 from services.contracts.errors import InvalidRequest
-from services.retrieval.blocks import Block, of_markdown, of_text, title_of
+from services.retrieval.blocks import Extract, of_markdown, of_text, title_of
+from services.retrieval.decode import decode
 
-MAX_TEXT_CHARS = 20_000_000
-_MAX_UNREADABLE = 0.05
-_FEW_UNREADABLE = 8
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s{0,5}=\s{0,5}[\"']?([a-zA-Z0-9_:.-]{1,40})", re.IGNORECASE)
-# Control characters that no text has: all of C0 but tab, newline, form feed and carriage return, and DEL.
-_CONTROLS = dict.fromkeys([*range(9), 11, *range(14, 32), 127], " ")
 _BY_SUFFIX = {
     ".md": "text/markdown",
     ".markdown": "text/markdown",
@@ -42,13 +29,6 @@ _ALIASES = {
 _TEXT_LIKE = frozenset(
     {"application/json", "application/yaml", "application/x-yaml", "application/toml", "application/xml"}
 )
-
-
-class Extract(msgspec.Struct, frozen=True):
-    """What a document says."""
-
-    title: str
-    blocks: list[Block]
 
 
 def kind_of(source: str, mime: str, data: bytes) -> str:
@@ -96,32 +76,6 @@ def extract(kind: str, data: bytes) -> Extract:
     if not any(block.text.strip() for block in found.blocks):
         raise InvalidRequest("there is no text in it")
     return found
-
-
-def decode(data: bytes, charset: str = "utf-8") -> str:
-    """Bytes as text with `\\n` line ends, without control characters or lone surrogates.
-
-    Raises:
-        InvalidRequest: it is not text, or too much of it.
-    """
-    for mark, name in _BOMS:
-        if data.startswith(mark):
-            data, charset = data[len(mark) :], name
-            break
-    text = data.decode(charset, "replace")
-    if len(text) > MAX_TEXT_CHARS:
-        raise InvalidRequest(f"more than {MAX_TEXT_CHARS} characters of text")
-    plain = clean(text)
-    unreadable = plain.count("\ufffd") + text.count("\0")
-    if text and unreadable > _FEW_UNREADABLE and unreadable / len(text) > _MAX_UNREADABLE:
-        raise InvalidRequest(f"not text: {unreadable} of {len(text)} characters are unreadable as {charset}")
-    return plain
-
-
-def clean(text: str) -> str:
-    """Text that every part behind this one can take: no NUL, no control character, no lone surrogate."""
-    text = text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n\n").translate(_CONTROLS)
 
 
 def _html_charset(data: bytes) -> str:

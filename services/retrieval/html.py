@@ -7,8 +7,7 @@ import re
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from services.contracts.errors import InvalidRequest
-from services.retrieval.blocks import Block, title_of
-from services.retrieval.extract import Extract
+from services.retrieval.blocks import Block, Extract, title_of
 
 MAX_NODES = 2_000_000
 _UNSEEN = frozenset(

@@ -13,7 +13,8 @@ from services.bus.port import Bus
 from services.contracts.errors import InvalidRequest, NotFound, PayloadTooLarge
 from services.contracts.messages import Blob, Document
 from services.retrieval import chunk
-from services.retrieval.extract import clean, kind_of
+from services.retrieval.decode import clean
+from services.retrieval.extract import kind_of
 from services.retrieval.isolate import read_apart
 from services.retrieval.lane import Lane, Priority
 from services.retrieval.library import Library

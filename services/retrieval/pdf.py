@@ -8,8 +8,8 @@ from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 
 from services.contracts.errors import InvalidRequest
-from services.retrieval.blocks import Block, of_text
-from services.retrieval.extract import MAX_TEXT_CHARS, Extract, clean
+from services.retrieval.blocks import Block, Extract, of_text
+from services.retrieval.decode import MAX_TEXT_CHARS, clean
 
 MAX_PAGES = 3000
 # What pypdf raises on broken files beside its own errors: it trusts structures that a file may get wrong.

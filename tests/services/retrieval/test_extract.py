@@ -5,7 +5,8 @@ import re
 import pytest
 
 from services.contracts.errors import InvalidRequest
-from services.retrieval.extract import decode, extract, kind_of
+from services.retrieval.decode import decode
+from services.retrieval.extract import extract, kind_of
 from services.retrieval.isolate import read_apart
 from services.retrieval.read import Job, read
 from tests.services.retrieval.pdfs import bomb, encrypted, looping, pdf

@@ -1,0 +1,32 @@
+"""nats-py's errors as ours: `with TRANSLATED:`."""
+
+from __future__ import annotations
+
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError, NoRespondersError
+from nats.errors import TimeoutError as NatsTimeout
+
+from services.contracts.errors import ComponentTimeout, ComponentUnavailable, PayloadTooLarge
+
+
+class _Translated:
+    """Turns nats-py's errors into ours. A class and not a generator: this is entered for every message."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if error is None or not isinstance(error, NatsError | OSError):
+            return
+        if isinstance(error, NoRespondersError):
+            raise ComponentUnavailable("nobody listens there") from error
+        if isinstance(error, NatsTimeout):
+            raise ComponentTimeout("no answer in time") from error
+        if isinstance(error, MaxPayloadError):
+            raise PayloadTooLarge("the message is larger than the bus takes") from error
+        raise ComponentUnavailable(f"the bus failed: {type(error).__name__}") from error
+
+
+TRANSLATED = _Translated()
