@@ -83,9 +83,10 @@ def engine() -> Iterator[str]:
         yield _client()
         return
     _install("dockerd", "docker.io", "iptables")
-    with tempfile.NamedTemporaryFile("w+", prefix="dockerd-", suffix=".log") as log:
+    with tempfile.TemporaryDirectory(prefix="turnout-engine-") as folder, Path(folder, "log").open("w") as log:
+        pid_file = str(Path(folder, "pid"))  # of its own: one that was killed may have left the usual one behind
         daemon = subprocess.Popen(  # noqa: S603
-            [_daemon()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            [_daemon(), "--pidfile", pid_file], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         try:
             give_up_s = time.monotonic() + _START_S

@@ -139,6 +139,7 @@ def deployed(
     }
     added = (TOP / "tests" / "containers" / "compose.yaml", *(TOP / "compose" / file for file in files))
     it = Deployment(port, everything, secrets, project, (TOP / "compose" / "compose.yaml", *added))
+    it.compose("--profile", "*", "down", "-v", "--remove-orphans", check=False)  # a run that was killed leaves things
     try:
         prepare(it)
         it.compose("up", "-d", "--no-build", "--pull", "never", "--wait", "--wait-timeout", "300")

@@ -42,6 +42,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         "TURNOUT_GATEWAY_ENDPOINT": "dnsrr",
         "TURNOUT_GATEWAYS": "1",
     }
+    if docker("info", "--format", "{{.Swarm.LocalNodeState}}") == "active":
+        others = set(docker("stack", "ls", "--format", "{{.Name}}").split()) - {STACK}
+        assert not others, f"this engine is in a Swarm that has other stacks: {others}"
+        docker("swarm", "leave", "--force")  # a run that was killed leaves things
     docker("swarm", "init", "--advertise-addr", "127.0.0.1")
     it = Deployment(port, environment, secrets, STACK, ())
     try:
