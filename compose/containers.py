@@ -30,6 +30,7 @@ _PUBLIC_BASE = "python:3.12-slim"
 _OWN_BASE = "turnout-base:bookworm"
 _CERTIFICATES = Path("etc/ssl/certs/ca-certificates.crt")
 _NOT_SHIPPED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/cache/apt", "var/lib/apt/lists", "var/log")
+_PID_FILES = (Path("/var/run/docker.pid"), Path("/var/run/docker/containerd/containerd.pid"))
 _START_S = 60.0
 _STOP_S = 60.0
 _PULL_S = 120.0
@@ -83,10 +84,11 @@ def engine() -> Iterator[str]:
         yield _client()
         return
     _install("dockerd", "docker.io", "iptables")
-    with tempfile.TemporaryDirectory(prefix="turnout-engine-") as folder, Path(folder, "log").open("w") as log:
-        pid_file = str(Path(folder, "pid"))  # of its own: one that was killed may have left the usual one behind
+    for pid_file in _PID_FILES:
+        _forget_dead(pid_file)
+    with tempfile.NamedTemporaryFile("w+", prefix="dockerd-", suffix=".log") as log:
         daemon = subprocess.Popen(  # noqa: S603
-            [_daemon(), "--pidfile", pid_file], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            [_daemon()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         try:
             give_up_s = time.monotonic() + _START_S
@@ -103,6 +105,15 @@ def engine() -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+
+
+def _forget_dead(pid_file: Path) -> None:
+    """Remove what an engine that was killed left behind: by now its number may be that of another process."""
+    with contextlib.suppress(OSError, ValueError):
+        number = int(pid_file.read_text())
+        name = Path(f"/proc/{number}/comm")
+        if not name.exists() or name.read_text().strip() not in {"dockerd", "containerd"}:
+            pid_file.unlink()
 
 
 def _answers() -> bool:
