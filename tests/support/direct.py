@@ -48,6 +48,12 @@ class Direct:
         inbox = self.bus.inbox()
         return Task(name, name, self.component, request, inbox.subject, time.time() + timeout_s), inbox
 
+    async def at_rest(self, timeout_s: float = 10.0) -> None:
+        """Wait until it has put away everything: its last event leaves a little before that."""
+        async with asyncio.timeout(timeout_s):
+            while self.worker.beat().in_use:
+                await asyncio.sleep(0)
+
     async def events(self, request: Request, *, timeout_s: float = 60.0) -> AsyncIterator[Event]:
         """All events of one request.
 

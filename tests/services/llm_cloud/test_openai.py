@@ -270,5 +270,6 @@ async def test_connections_are_kept_alive(upstream: Upstream, cloud: Cloud) -> N
     async with cloud() as direct:
         for stream in (False, True, False, True, False):
             await hear(direct, chat("go", stream=stream))
+            await direct.at_rest()
     assert len(upstream.requests) == 5
     assert upstream.connections == 1

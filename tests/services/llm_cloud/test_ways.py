@@ -58,6 +58,7 @@ async def test_https_with_a_certificate_that_is_trusted(
     async with cloud(base_url=secure.base_url) as direct:
         for stream in (False, True, False):
             assert (await hear(direct, chat("go", stream=stream))).text == "All is well here."
+            await direct.at_rest()
     assert secure.connections == 1
 
 
@@ -84,6 +85,7 @@ async def test_through_a_proxy(proxied: Upstream, cloud: Cloud) -> None:
     async with cloud(base_url=VENDOR) as direct:
         for stream in (False, True):
             assert (await hear(direct, chat("go", stream=stream))).text == "All is well here."
+            await direct.at_rest()
     assert {r.path for r in proxied.requests} == {f"{VENDOR}/chat/completions"}
     assert proxied.connections == 1
 
