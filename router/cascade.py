@@ -14,13 +14,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from router.odds import bounded, log_odds
 from router.policy import AGENTS, Choice, Plan, Wanted
 from router.verify import Verifier
 
 LEAST_SAVING = 0.2
 """An attempt costs the client time, so it must save at least this part of the price of going straight up."""
 _RESERVE = 2.0
-_LEAST_P = 0.01
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def cascade(choice: Choice, wanted: Wanted, verifiers: Mapping[str, Verifier]) -
 
 def acceptance(quality: float, floor: float, power: float) -> float:
     """How often an answer will be accepted, of which `quality` is expected."""
-    p, least = (min(max(value, _LEAST_P), 1 - _LEAST_P) for value in (quality, floor))
-    gap = math.log(p / (1 - p)) - math.log(least / (1 - least))
+    p, gap = bounded(quality), log_odds(quality) - log_odds(floor)
     good, bad = (_normal((gap + sign * power**2 / 2) / power) for sign in (1, -1))
     return p * good + (1 - p) * bad
 

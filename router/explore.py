@@ -5,19 +5,12 @@ The draw is made of the task's id: the same task is drawn alike by every router,
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 from router.policy import Choice, Plan, Wanted, with_front
 
 PASSED_OVER = "passed over by chance"
 DEGRADED = "drawn at random (router.explore)"
-
-
-def draw(task_id: str) -> float:
-    """A number in [0, 1) that depends on the id and on nothing else."""
-    digest = hashlib.blake2b(task_id.encode("utf-8", "replace"), digest_size=8, person=b"explore").digest()
-    return (int.from_bytes(digest) >> 11) / (1 << 53)
 
 
 def explored(choice: Choice, wanted: Wanted, share: float, drawn: float) -> Choice:

@@ -6,18 +6,9 @@ their id, so that a request stays with one generation through retries, resumed s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable
 
 from services.contracts.beat import Beat
-
-_DRAW_BYTES = 8
-
-
-def draw_of(root: str) -> float:
-    """A number from 0 to 1, evenly spread over requests, always the same for one. `root`: the request's id."""
-    digest = hashlib.blake2b(root.encode(), digest_size=_DRAW_BYTES, person=b"generation").digest()
-    return int.from_bytes(digest) / float(1 << (8 * _DRAW_BYTES))
 
 
 def serving(beats: Iterable[Beat], draw: float, excluded: Collection[str] = ()) -> list[Beat]:

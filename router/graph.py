@@ -32,9 +32,9 @@ from router.cascade import cascade
 from router.coming import Coming
 from router.dispatch import Dispatcher
 from router.enrich import with_passages, with_screen_text
-from router.explore import draw, explored
+from router.explore import explored
 from router.features import features_of
-from router.generations import draw_of, serving
+from router.generations import serving
 from router.journey import Journey
 from router.learning import Calibration
 from router.policy import Choice, World, choose, with_front
@@ -45,6 +45,7 @@ from router.verify import Verifier, as_asked, judge, with_evidence
 from services.bus.roster import Roster
 from services.contracts.beat import Beat
 from services.contracts.decision import Attempt
+from services.contracts.draw import draw
 from services.contracts.errors import (
     ComponentTimeout,
     ContextLengthExceeded,
@@ -208,7 +209,7 @@ class Router:
         share, task = journey.settings.explore, journey.task
         if not share or task.depth or task.wishes.strict or not journey.estimates:
             return choice
-        choice = explored(choice, journey.wanted_now(), share, draw(task.id))
+        choice = explored(choice, journey.wanted_now(), share, draw(task.id, "explore"))
         journey.propensities, journey.explored = choice.propensities, choice.explored
         return choice
 
@@ -234,7 +235,7 @@ class Router:
         ready = self._roster.ready()
         for beat in ready:
             journey.forgive(beat)
-        taking = serving(ready, draw_of(journey.task.root), journey.excluded)
+        taking = serving(ready, draw(journey.task.root, "generation"), journey.excluded)
         asleep = self._coming.asleep(taking, journey.settings.sleepers - journey.held)
         world = World(
             beats=[beat for beat in (*taking, *asleep) if beat.component in journey.settings.profiles],

@@ -12,17 +12,16 @@ comparison experiments", 1999.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from router.odds import bounded, log_odds, probability_of
 from services.contracts.feedback import Feedback
 
 PRIOR_VARIANCE = 0.25
 MOST = 3.0
 """No offset is larger: 0.6 becomes 0.07 or 0.97 at most."""
-_LEAST_P = 0.01
 _MAX_WAYS = 1024
 _REMEMBERED = 20_000
 _REFRESH_S = 10.0
@@ -37,8 +36,7 @@ def shifted(probability: float, offset: float) -> float:
     """A probability moved on the scale of log-odds. Never certain."""
     if not offset:
         return probability
-    p = min(max(probability, _LEAST_P), 1 - _LEAST_P)
-    return 1 / (1 + math.exp(-(math.log(p / (1 - p)) + offset)))
+    return probability_of(log_odds(probability) + offset)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Offset:
 
     def told(self, prior: float, quality: float, weight: float = 1.0) -> Offset:
         """The belief after a verdict on an answer of which the predictor had said `prior`."""
-        expected = shifted(min(max(prior, _LEAST_P), 1 - _LEAST_P), self.mean)
+        expected = shifted(bounded(prior), self.mean)
         variance = 1 / (1 / self.variance + weight * expected * (1 - expected))
         mean = self.mean + variance * weight * (quality - expected)
         return Offset(min(max(mean, -MOST), MOST), variance, self.at_s)

@@ -270,11 +270,7 @@ def _plan(
     if answering.kind in AGENTS:
         # What the tool agent is good at it does without a model.
         cost += _AGENT_QUESTIONS * question_usd * (1 - prior if answering.kind == "tool_agent" else 1)
-    learnt = (
-        "chat" in needs.capabilities
-        and bool(estimates)
-        and world.profiles.get(answering.component, _NO_PROFILE).quality is None
-    )
+    learnt = "chat" in needs.capabilities and bool(estimates) and _profile(answering, world).quality is None
     if learnt and world.offsets:
         steps = tuple(beat.component for beat in chain)
         quality = shifted(prior, world.offsets.get(way(steps, answering.model), 0.0))

@@ -8,12 +8,12 @@ answer is good of that and of what was predicted from the prompt.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from router.odds import log_odds, probability_of
 from services.contracts.events import Delta, Event, Finished, TokenLogprob
 from services.contracts.form import misfit
 from services.contracts.messages import ChatRequest
@@ -21,9 +21,7 @@ from services.contracts.messages import ChatRequest
 TOP = 2
 """Rivals of each token that the evidence needs."""
 MOST_AHEAD = 8.0
-_LEAST_P = 0.01
 _LEAST_LOGPROB = -100.0
-_MOST_LOG_ODDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,5 @@ def lead_of(token: TokenLogprob) -> float:
 
 def score(prior: float, least_lead: float, verifier: Verifier) -> float:
     """The probability that an answer is good."""
-    p = min(max(prior, _LEAST_P), 1 - _LEAST_P)
-    values = (1.0, math.log(p / (1 - p)), least_lead)
-    log_odds = sum(weight * value for weight, value in zip(verifier.weights, values, strict=True))
-    return 1 / (1 + math.exp(-min(max(log_odds, -_MOST_LOG_ODDS), _MOST_LOG_ODDS)))
+    values = (1.0, log_odds(prior), least_lead)
+    return probability_of(sum(weight * value for weight, value in zip(verifier.weights, values, strict=True)))

@@ -27,13 +27,13 @@ from evals.train.rows import Row
 from evals.train.score import auc, brier, ece
 from evals.train.train import held_out_predictions
 from router.cascade import acceptance
+from router.odds import LEAST_P
 from router.predictor import SHIPPED
 from router.verify import MOST_AHEAD
 from services.contracts.predictor_file import read
 
 Array = npt.NDArray[Any]
 _FOLDS = 5
-_LEAST_P = 0.01
 _FLOORS = (0.5, 0.6, 0.7, 0.8)
 
 
@@ -106,7 +106,7 @@ def _write(path: Path, tier: str, verifier: tuple[float, ...]) -> None:
 
 
 def _design(prior: Array, x: Array) -> Array:
-    clipped = np.clip(prior, _LEAST_P, 1 - _LEAST_P)
+    clipped = np.clip(prior, LEAST_P, 1 - LEAST_P)
     return np.column_stack([np.log(clipped / (1 - clipped)), x])
 
 

@@ -125,7 +125,7 @@ class Call:
         inbox = self._inbox = self._bus.inbox()
         self.task = msgspec.structs.replace(self.task, inbox=inbox.subject)
         self._route = asyncio.create_task(self._await_router())
-        self._route.add_done_callback(lambda route: _note(route, inbox))
+        self._route.add_done_callback(lambda route: _wake(route, inbox))
         for router in self._roster.ready(ROUTER):
             self._watch(router.instance, inbox, _ROUTER_GONE)
         self._watch_bus(inbox)
@@ -313,7 +313,7 @@ def _later(delay_s: float, call: Callable[[], None]) -> asyncio.Future[None]:
     return future
 
 
-def _note(route: asyncio.Task[Routed], inbox: Inbox) -> None:
+def _wake(route: asyncio.Task[Routed], inbox: Inbox) -> None:
     """Wake the loop. The failure is looked at here too: past the deadline nobody else does, and asyncio would tell."""
     if not route.cancelled():
         route.exception()

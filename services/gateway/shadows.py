@@ -21,6 +21,7 @@ from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.catalog import Snapshot
 from services.contracts.decision import Decision
+from services.contracts.draw import draw
 from services.contracts.errors import TurnoutError
 from services.contracts.events import Delta, Finished
 from services.contracts.messages import ChatRequest, Task, Wishes, encode
@@ -31,7 +32,6 @@ log = structlog.get_logger()
 
 MAX_AT_ONCE = 8
 MAX_CHARS = 32_000
-_DRAW_DIGITS = 13
 
 
 class Shadows:
@@ -129,7 +129,7 @@ def wanted(snapshot: Snapshot, task: Task) -> str | None:
     request = task.request
     if rules is None or not isinstance(request, ChatRequest):
         return None
-    if int(task.id[:_DRAW_DIGITS], 16) / 16**_DRAW_DIGITS >= rules.share or _elsewhere(request):
+    if draw(task.id, "shadow") >= rules.share or _elsewhere(request):
         return None
     return rules.component
 

@@ -61,7 +61,7 @@ class Slots:
             ComponentTimeout: the deadline passed in the queue.
         """
         arrived_s = self._clock_s()
-        await self._acquire(deadline_s, _rank(priority), self.wait_s(priority))
+        await self._acquire(deadline_s, priority)
         started_s = self._clock_s()
         self.waited_s = _smooth(self.waited_s, started_s - arrived_s)
         try:
@@ -71,14 +71,15 @@ class Slots:
             self.service_s = took_s if self.service_s == 0 else _smooth(self.service_s, took_s)
             self._release()
 
-    async def _acquire(self, deadline_s: float, rank: int, wait_s: float) -> None:
+    async def _acquire(self, deadline_s: float, priority: Priority) -> None:
         now_s = self._clock_s()
         if now_s >= deadline_s:
             raise ComponentTimeout("the deadline had passed before work began")
         if self.in_use < self.slots:
             self.in_use += 1
             return
-        if now_s + wait_s > deadline_s or (self.queued >= self.queue_max and not self._displace(rank)):
+        rank = _rank(priority)
+        if now_s + self.wait_s(priority) > deadline_s or (self.queued >= self.queue_max and not self._displace(rank)):
             raise self._overloaded()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (rank, deadline_s, next(self._order), turn))
@@ -95,10 +96,10 @@ class Slots:
 
     def _displace(self, rank: int) -> bool:
         """Refuse the last in line if it ranks below the newcomer."""
-        line = [entry for entry in self._waiting if not entry[-1].done()]
-        if not line or max(line)[0] <= rank:
+        last = max((entry for entry in self._waiting if not entry[-1].done()), default=None)
+        if last is None or last[0] <= rank:
             return False
-        max(line)[-1].set_exception(self._overloaded())
+        last[-1].set_exception(self._overloaded())
         return True
 
     def _overloaded(self) -> Overloaded:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.explore import DEGRADED, PASSED_OVER, draw, explored
+from router.explore import DEGRADED, PASSED_OVER, explored
 from router.policy import Choice, Wanted
 from services.contracts.beat import Speed
+from services.contracts.draw import draw
 from services.contracts.price import Price
 from tests.router.test_policy import CLOUD, DOCS, SMALL, TOOLS, beat, first, pick
 
@@ -18,8 +19,8 @@ WANTED = Wanted(0.6, None, 60.0)
 
 
 def test_a_draw_depends_on_the_id_alone_and_is_even() -> None:
-    assert draw("abc") == draw("abc")
-    drawn = [draw(f"task-{n}") for n in range(4000)]
+    assert draw("abc", "explore") == draw("abc", "explore")
+    drawn = [draw(f"task-{n}", "explore") for n in range(4000)]
     assert all(0 <= d < 1 for d in drawn)
     assert Counter(int(d * 4) for d in drawn) == pytest.approx({0: 1000, 1: 1000, 2: 1000, 3: 1000}, rel=0.12)
 

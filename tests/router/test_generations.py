@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.generations import draw_of, serving
+from router.generations import serving
 from services.contracts.beat import Beat
+from services.contracts.draw import draw
 
 
 def beat(number: int, generation: int, share: float = 1.0, component: str = "small") -> Beat:
@@ -52,11 +53,11 @@ def test_there_is_always_exactly_one_generation(members: list[tuple[int, float]]
 
 @pytest.mark.parametrize("share", [0.05, 0.25, 0.5])
 def test_over_many_requests_the_share_is_as_it_was_set(share: float) -> None:
-    taken = sum(draw_of(f"request-{number}") < share for number in range(20_000))
+    taken = sum(draw(f"request-{number}", "generation") < share for number in range(20_000))
     assert taken / 20_000 == pytest.approx(share, abs=0.01)
 
 
 @given(st.text())
 def test_a_request_stays_where_it_is(root: str) -> None:
-    assert draw_of(root) == draw_of(root)
-    assert 0 <= draw_of(root) < 1
+    assert draw(root, "generation") == draw(root, "generation")
+    assert 0 <= draw(root, "generation") < 1
