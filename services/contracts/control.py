@@ -41,11 +41,7 @@ class Wake(msgspec.Struct, frozen=True, tag="wake"):
     component: str
 
 
-class Report(msgspec.Struct, frozen=True, tag="report"):
-    """Tell the newest events."""
-
-
-Command = Apply | Rollback | ScaleTo | Wake | Report
+Command = Apply | Rollback | ScaleTo | Wake
 
 
 class Done(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,7 +60,6 @@ class Done(msgspec.Struct, frozen=True, omit_defaults=True):
     load_s: float = 0.0
     trial: str = ""
     error: ErrorInfo | None = None
-    events: tuple[Happening, ...] = ()
 
 
 class Happening(msgspec.Struct, frozen=True, omit_defaults=True):

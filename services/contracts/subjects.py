@@ -15,7 +15,7 @@ DECISIONS = "turnout.v1.decision.>"
 SHADOWS = "turnout.v1.shadow.>"
 FEEDBACK = "turnout.v1.feedback.>"
 CONTROLLER = "turnout.v1.controller"  # commands to the one controller
-EVENTS = "turnout.v1.event"  # what happens to what runs, for whoever listens
+EVENTS = "turnout.v1.event.>"  # what happens to what runs
 CATALOG_CHANGED = "turnout.v1.catalog"  # "a new revision is in force": those who poll look at once
 KEEPER = "turnout.v1.keeper"  # the controller asks for containers
 KEPT_ENDED = "turnout.v1.ended.*"  # the keeper says that one has ended
@@ -23,10 +23,13 @@ KEPT_ENDED = "turnout.v1.ended.*"  # the keeper says that one has ended
 CATALOG_BUCKET = "turnout_catalog"
 CATALOG_KEY = "current"
 STANDBY_BUCKET = "turnout_standby"  # the catalog that instances on stand-by are built from
+SCALE_BUCKET = "turnout_scale"  # how many instances of each component were chosen
+SCALE_KEY = "current"
 BLOB_BUCKET = "turnout_blobs"
 DECISION_STREAM = "turnout_decisions"
 FEEDBACK_STREAM = "turnout_feedback"
 SHADOW_STREAM = "turnout_shadows"
+EVENT_STREAM = "turnout_events"
 
 
 def do(component: str, instance: str) -> str:
@@ -67,6 +70,11 @@ def decision(root: str) -> str:
 def feedback(decision_id: str, source: str) -> str:
     """Where the verdict of one source on one answer is kept."""
     return f"turnout.v1.feedback.{decision_id}.{source}"
+
+
+def event(name: str) -> str:
+    """Where one thing that has happened is kept."""
+    return f"turnout.v1.event.{name}"
 
 
 def shadow(decision_id: str) -> str:

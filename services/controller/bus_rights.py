@@ -109,7 +109,7 @@ def _gateway() -> Rights:
         *_reads_blobs(),
         *(f"$O.{subjects.BLOB_BUCKET}.>", f"$JS.API.STREAM.PURGE.OBJ_{subjects.BLOB_BUCKET}"),
         f"$JS.API.DIRECT.GET.{decisions}.>",
-        *_replays(decisions, subjects.FEEDBACK_STREAM, subjects.SHADOW_STREAM),
+        *_replays(decisions, subjects.FEEDBACK_STREAM, subjects.SHADOW_STREAM, subjects.EVENT_STREAM),
     ]
     return Rights(tuple(say), (_inboxes(GATEWAY), *_ALL_HEAR, subjects.BEATS, subjects.GONE, subjects.EVENTS))
 

@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import msgspec
-import stamina
 import structlog
 
 from services.bus.port import Incoming
@@ -26,7 +25,6 @@ from services.contracts.control import (
     Command,
     Done,
     Happening,
-    Report,
     Rollback,
     ScaleTo,
     Wake,
@@ -36,10 +34,11 @@ from services.contracts.messages import encode
 from services.controller.autoscale import Watched, step
 from services.controller.changes import changes
 from services.controller.check import problems
+from services.controller.counts import Counts, store
 from services.controller.journal import Journal
 from services.controller.judge import Judgement
 from services.controller.ordered import Look, ordered
-from services.controller.reconciler import Instance, Plan, fingerprint, plan, wanted
+from services.controller.reconciler import Instance, Plan, Wanted, fingerprint, plan, wanted
 from services.controller.rollout import Parts, Rollout
 from services.controller.shadowing import hear
 from services.controller.silence import Silence
@@ -49,8 +48,6 @@ from services.controller.watch import digest_of
 log = structlog.get_logger()
 
 _LOOK_S = 0.5
-_STORE_TRIES = 60
-_STORE_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ class Controller:
         self._file_sha256 = snapshot.file_sha256
         self._next: Snapshot | None = None
         self._trial: Trial | None = None
-        self._chosen: dict[str, int] = {}
+        self._counts = Counts(parts.bus)
         self._ended: frozenset[str] = frozenset()  # of trials, still finishing what they do
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._newest_apply: Apply | None = None
@@ -92,6 +89,11 @@ class Controller:
     def snapshot(self) -> Snapshot:
         """What is in force."""
         return self._snapshot
+
+    @property
+    def wanted(self) -> tuple[Wanted, ...]:
+        """What should run."""
+        return wanted(self._snapshot, self._counts.chosen)
 
     def catalog_for(self, instance: Instance) -> Catalog:
         """The catalog that an instance is built from."""
@@ -112,6 +114,11 @@ class Controller:
         if isinstance(command, Apply):
             self._newest_apply = command
         return waiting.done
+
+    async def begin(self, *, inherit: bool) -> None:
+        """Look what an earlier controller has left. `inherit`: whether its numbers of instances still count."""
+        await self._counts.begin(inherit=inherit)
+        self.happened("begun", f"the controller has begun, with revision {self._snapshot.revision} in force")
 
     async def listen(self) -> None:
         """Take orders from the bus, too."""
@@ -191,9 +198,6 @@ class Controller:
         except msgspec.DecodeError:
             await self._answer(message.reply, Done(error=InvalidRequest("the order is not readable").to_info()))
             return
-        if isinstance(command, Report):  # needs no turn
-            await self._answer(message.reply, Done(self._snapshot.revision, events=self._journal.newest))
-            return
         done = self.submit(command)
         if message.reply:
             self._in_background(self._answer_when(message.reply, done))
@@ -240,7 +244,7 @@ class Controller:
             return Done(old.revision)
         bounded = {
             name: min(max(count, catalog.components[name].replicas.min), catalog.components[name].replicas.max)
-            for name, count in self._chosen.items()
+            for name, count in self._counts.chosen.items()
             if name in catalog.components
         }
         following = Snapshot(base_dir=old.base_dir, catalog=catalog)
@@ -266,7 +270,7 @@ class Controller:
             self.happened("trial", trial.text)
             self._in_background(self._watch(trial, listening))
             return Done(old.revision, lines, took_s, load_s, trial.text)
-        self._chosen = bounded
+        await self._note_counts(bounded)
         self.happened("applied", f"revision {self._snapshot.revision} is in force")
         self._in_background(rollout.finish())
         return Done(self._snapshot.revision, lines, took_s, load_s)
@@ -301,14 +305,18 @@ class Controller:
         """
         snapshot = snapshot.model_copy(update={"file_sha256": self._file_sha256})
         data = snapshot.model_dump_json().encode()
-        async for attempt in stamina.retry_context(
-            on=TurnoutError, attempts=_STORE_TRIES, wait_initial=_STORE_AGAIN_S, wait_max=_STORE_AGAIN_S, timeout=None
-        ):
-            with attempt:
-                revision = await self._parts.bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, data)
+        revision = await store(self._parts.bus, subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, data)
         self._snapshot = snapshot.model_copy(update={"revision": revision})
         with suppress(TurnoutError):  # they also look by themselves, every two seconds
             await self._parts.bus.publish(subjects.CATALOG_CHANGED, str(revision).encode())
+
+    async def _note_counts(self, chosen: Mapping[str, int]) -> None:
+        """Keep the numbers that go with a catalog that is in force already: a successor fits old ones to its bounds."""
+        try:
+            await self._counts.keep(chosen)
+        except TurnoutError as error:
+            self._counts.chosen = chosen
+            log.warning("counts_not_kept", reason=error.message)
 
     async def _watch(self, trial: Trial, listening: AsyncExitStack) -> None:
         """Look at the evidence of a trial until it suffices, then order its end."""
@@ -339,9 +347,9 @@ class Controller:
         enabled = {name: spec for name, spec in trial.following.catalog.components.items() if spec.enabled}
         prints = {name: fingerprint(spec) for name, spec in enabled.items()}
         fit = Counter(i.component for i in self._parts.supervisor.running if prints.get(i.component) == i.fingerprint)
-        self._chosen = {name: fit[name] for name in enabled}
+        await self._note_counts({name: fit[name] for name in enabled})
         self.happened("promoted", f"revision {self._snapshot.revision} is in force: {judgement.why}")
-        leaving = self._steps(self._snapshot, self._chosen).stop
+        leaving = self._steps(self._snapshot, self._counts.chosen).stop
         self._in_background(trial.rollout.finish(leaving))
         return Done(self._snapshot.revision, trial.lines, time.monotonic() - arrived_s)
 
@@ -383,7 +391,7 @@ class Controller:
             raise InvalidRequest(f"{command.component} runs {bounds} instances (replicas): change the catalog first")
         if count == present:
             return Done(self._snapshot.revision)
-        chosen = {**self._chosen, command.component: count}
+        chosen = {**self._counts.chosen, command.component: count}
         steps = self._steps(self._snapshot, chosen)
         mine = Plan(
             tuple(i for i in steps.start if i.component == command.component),
@@ -394,6 +402,6 @@ class Controller:
         began_s = time.monotonic()
         async with self._bringing_up(mine, self._snapshot) as (rollout, load_s):
             await rollout.switch()
-        self._chosen = chosen
+            await self._counts.keep(chosen)
         self._in_background(rollout.finish())
         return Done(self._snapshot.revision, (line,), time.monotonic() - began_s, load_s)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -24,7 +23,7 @@ from services.contracts import subjects
 from services.contracts.beat import Beat
 from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.catalog_file import parse
-from services.contracts.control import COMMAND_DECODER, Apply, Command, Done, Happening, Order, Report, Rollback, Wake
+from services.contracts.control import COMMAND_DECODER, Apply, Command, Done, Happening, Order, Rollback, Wake
 from services.contracts.errors import (
     ComponentUnavailable,
     ConfigError,
@@ -35,12 +34,12 @@ from services.contracts.errors import (
 )
 from services.contracts.messages import encode
 from services.controller.changes import changes
+from services.controller.journal import Journal
 from services.controller.reconciler import fingerprint
 from services.controller.waiting import first_of
 
 log = structlog.get_logger()
 
-_EVENTS_KEPT = 1000
 _TICK_S = 0.25
 _DECLARED_KEY = "declared"  # the digest of the file that was last put in force
 _WELL = frozenset(("ready", "unconfigured"))
@@ -56,7 +55,7 @@ class Declared:
         self._snapshot: Snapshot | None = None
         self._outdated: list[str] = []
         self._orders: asyncio.Queue[tuple[Command, str]] = asyncio.Queue()
-        self._happenings: deque[Happening] = deque(maxlen=_EVENTS_KEPT)
+        self._journal = Journal(bus)
 
     async def begin(self, catalog: Catalog) -> None:
         """Put the catalog of the deployment in force, and take orders.
@@ -71,7 +70,7 @@ class Declared:
         if not is_news:
             return
         await self._commit(catalog)
-        await self._tell("applied", f"revision {self.revision} is in force")
+        self._tell("applied", f"revision {self.revision} is in force")
         self._outdated = _changed(old.catalog, catalog) if old is not None else []
 
     @property
@@ -88,19 +87,26 @@ class Declared:
     async def run(self) -> None:
         """Carry out orders, for ever."""
         try:
+            await self._catch_up()
+            while True:
+                command, reply = await self._orders.get()
+                try:
+                    done = await self._carry_out(command)
+                except TurnoutError as error:
+                    self._tell("refused", error.message)
+                    done = Done(self.revision, error=error.to_info())
+                if reply:
+                    await self._bus.publish(reply, encode(done))
+        finally:
+            await self._journal.stop()
+
+    async def _catch_up(self) -> None:
+        """Roll what still runs by an older catalog."""
+        try:
             for component in self._outdated:
                 await self._roll(component, self._in_force.catalog)
         except TurnoutError as error:  # the catalog is the deployment's: it stays
-            await self._tell("refused", error.message)
-        while True:
-            command, reply = await self._orders.get()
-            try:
-                done = await self._carry_out(command)
-            except TurnoutError as error:
-                await self._tell("refused", error.message)
-                done = Done(self.revision, error=error.to_info())
-            if reply:
-                await self._bus.publish(reply, encode(done))
+            self._tell("refused", error.message)
 
     async def _on_command(self, message: Incoming) -> None:
         try:
@@ -110,9 +116,7 @@ class Declared:
             if message.reply:
                 await self._bus.publish(message.reply, encode(done))
             return
-        if isinstance(command, Report):  # needs no turn
-            await self._bus.publish(message.reply, encode(Done(self.revision, events=tuple(self._happenings))))
-        elif not isinstance(command, Wake):  # nothing sleeps here
+        if not isinstance(command, Wake):  # nothing sleeps here
             self._orders.put_nowait((command, message.reply))
 
     async def _carry_out(self, command: Command) -> Done:
@@ -138,16 +142,16 @@ class Declared:
                 "and start the deployment with both"
             )
         rolled = _changed(old, catalog)
-        await self._tell("applying", "; ".join(lines))
+        self._tell("applying", "; ".join(lines))
         await self._commit(catalog)
         try:
             for component in rolled:
                 await self._roll(component, catalog)
         except TurnoutError as error:
             await self._commit(old)
-            await self._tell("rolled_back", f"revision {self.revision} is as before: {error.message}")
+            self._tell("rolled_back", f"revision {self.revision} is as before: {error.message}")
             raise
-        await self._tell("applied", f"revision {self.revision} is in force")
+        self._tell("applied", f"revision {self.revision} is in force")
         took_s = time.monotonic() - began_s
         return Done(self.revision, lines, took_s, took_s)
 
@@ -160,7 +164,7 @@ class Declared:
         swap = catalog.components[component].swap
         old = [beat for beat in self._roster.all() if beat.component == component]
         for number, beat in enumerate(old, 1):
-            await self._tell("draining", f"{beat.instance} finishes what it does and starts again", beat)
+            self._tell("draining", f"{beat.instance} finishes what it does and starts again", beat)
             order = encode(Order("drain", swap.drain_s))
             await self._bus.publish(subjects.order(beat.instance), order)
             give_up_s = time.monotonic() + swap.drain_s + swap.start_s
@@ -168,7 +172,7 @@ class Declared:
                 if time.monotonic() > give_up_s:
                     raise ComponentUnavailable(f"components.{component}: {beat.instance} did not come back well")
                 await first_of(self._roster.changed(), asyncio.sleep(_TICK_S))
-            await self._tell("serving", f"{component} serves from the new catalog", beat)
+            self._tell("serving", f"{component} serves from the new catalog", beat)
 
     def _come_back(self, component: str, old: list[Beat]) -> int:
         """How many instances serve that are not among the old ones. A container that started again may have a new name.
@@ -198,12 +202,10 @@ class Declared:
         self._snapshot = snapshot.model_copy(update={"revision": revision})
         await self._bus.publish(subjects.CATALOG_CHANGED, str(revision).encode())
 
-    async def _tell(self, what: str, text: str, beat: Beat | None = None) -> None:
+    def _tell(self, what: str, text: str, beat: Beat | None = None) -> None:
         component, instance = (beat.component, beat.instance) if beat else ("", "")
-        event = Happening(time.time(), what, text, component, instance, revision=self.revision)
-        self._happenings.append(event)
+        self._journal.note(Happening(time.time(), what, text, component, instance, revision=self.revision))
         log.info(what, text=text)
-        await self._bus.publish(subjects.EVENTS, encode(event))
 
 
 async def in_force(bus: Bus, declared: Catalog) -> tuple[Snapshot | None, bool]:

@@ -22,7 +22,7 @@ from services.contracts.messages import encode
 from services.controller.check import Problem
 from services.controller.container_driver import ContainerDriver
 from services.controller.controller import Controller
-from services.controller.reconciler import Instance, plan, wanted
+from services.controller.reconciler import Instance, plan
 from services.controller.rollout import Parts
 from services.controller.supervisor import Supervisor
 
@@ -44,7 +44,8 @@ class Driven:
         """Bring what runs in line with the catalog, then carry out orders, for ever."""
         await self._driver.listen()
         running = await self._driver.running()
-        steps = plan(wanted(self._controller.snapshot), running)
+        await self._controller.begin(inherit=True)
+        steps = plan(self._controller.wanted, running)
         self._supervisor.start(running)  # taken over; those that are not wanted any more are stopped
         # One may have been on stand-by when an earlier controller ended; of a change not yet in force, none serves.
         for instance in running:

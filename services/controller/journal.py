@@ -1,47 +1,52 @@
-"""What has happened to what runs: the newest events, and told to whoever listens."""
+"""What has happened to what runs: kept in a stream of the bus, where gateways read it, and heard by whoever listens."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
+from contextlib import suppress
 
 from services.bus.port import Bus
 from services.contracts import subjects
 from services.contracts.control import Happening
-from services.contracts.errors import TurnoutError
+from services.contracts.errors import ComponentTimeout, ComponentUnavailable
 from services.contracts.messages import encode
 
-_KEPT = 1000
+_WAITING = 1000
+_AGAIN_S = 0.5
+_LAST_WORDS_S = 1.0
 
 
 class Journal:
-    """Keeps events and publishes each. `note` returns at once."""
+    """Writes events one after the other. `note` returns at once; while the bus is away, the newest 1,000 wait."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._kept: deque[Happening] = deque(maxlen=_KEPT)
-        self._telling: set[asyncio.Task[None]] = set()
-
-    @property
-    def newest(self) -> tuple[Happening, ...]:
-        """The events that are kept, oldest first."""
-        return tuple(self._kept)
+        self._waiting: deque[Happening] = deque(maxlen=_WAITING)
+        self._writing: asyncio.Task[None] | None = None
 
     def note(self, event: Happening) -> None:
         """Add one."""
-        self._kept.append(event)
-        task = asyncio.create_task(self._tell(event))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        self._waiting.append(event)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
 
     async def stop(self) -> None:
-        """Tell nobody any more."""
-        for task in self._telling:
-            task.cancel()
-        await asyncio.gather(*self._telling, return_exceptions=True)
+        """Write what still waits, if that takes no longer than a moment."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing], timeout=_LAST_WORDS_S)
+            self._writing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._writing
 
-    async def _tell(self, event: Happening) -> None:
-        try:
-            await self._bus.publish(subjects.EVENTS, encode(event))
-        except TurnoutError:
-            return  # the bus is away: the event is kept, and told to whoever asks later
+    async def _write(self) -> None:
+        while self._waiting:
+            event = self._waiting.popleft()
+            subject = subjects.event(secrets.token_hex(8))  # its own: written twice, it is kept once
+            while True:
+                try:
+                    await self._bus.record(subject, encode(event))
+                    break
+                except (ComponentUnavailable, ComponentTimeout):
+                    await asyncio.sleep(_AGAIN_S)

@@ -112,7 +112,7 @@ def _report(response: httpx.Response) -> int:
 
 
 def _print_event(event: dict[str, Any]) -> None:
-    at = time.strftime("%H:%M:%S", time.localtime(float(event.get("at_s", 0.0))))
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(event.get("at_s", 0.0))))
     _print(f"{at}  {event.get('what', '?'):<10}  {event.get('text', '')}")
 
 

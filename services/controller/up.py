@@ -36,7 +36,7 @@ from services.controller.own_bus import OwnBus
 from services.controller.positions import line_of
 from services.controller.process_driver import ProcessDriver
 from services.controller.readiness import Programs, Readiness, welcome
-from services.controller.reconciler import Instance, plan, wanted
+from services.controller.reconciler import Instance, plan
 from services.controller.rollout import Parts
 from services.controller.screen import Screen
 from services.controller.signals import StopSignals
@@ -161,7 +161,8 @@ class _System:
             stack.push_async_callback(roster.stop)
             supervisor = self._supervisor(bus, own_bus.url)
             self._controller = Controller(Parts(bus, roster, supervisor, self._tell), self._snapshot)
-            steps = plan(wanted(self._snapshot), ())
+            await self._controller.begin(inherit=self._beginning is None)
+            steps = plan(self._controller.wanted, ())
             self._screen.align([instance.name for instance in steps.start])
             stack.push_async_callback(self._stop, supervisor)
             supervisor.start(steps.start)

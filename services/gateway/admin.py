@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections import deque
 
 import msgspec
 
@@ -16,7 +16,6 @@ from services.contracts.control import (
     Command,
     Done,
     Happening,
-    Report,
     Rollback,
     ScaleTo,
 )
@@ -28,7 +27,7 @@ from services.gateway.exchange import ENCODER, Exchange, Header
 from services.gateway.gone import while_connected
 
 _ORDER_TIMEOUT_S = 7200.0
-_REPORT_TIMEOUT_S = 5.0
+_TOLD = 1000
 MAX_COUNT = 256
 _MAX_NAME_CHARS = 255
 _ETAG = re.compile(rb'"?(\d{1,18})"?')
@@ -102,7 +101,7 @@ async def events(edge: Edge, exchange: Exchange) -> None:
 
     listening = await edge.bus.subscribe(subjects.EVENTS, on_event) if follow else None
     try:
-        past = (await _order(edge, Report(), _REPORT_TIMEOUT_S)).events
+        past = [event async for data in edge.bus.replay(subjects.EVENTS) if (event := _happening(data)) is not None]
         if not follow:
             await exchange.respond_json({"events": past})
             return
@@ -110,12 +109,12 @@ async def events(edge: Edge, exchange: Exchange) -> None:
             await exchange.begin(200, list(_STREAM))
             for event in past:
                 await exchange.write(_sse(event), more=True)
-            newest_s = past[-1].at_s if past else 0.0
+            told = deque(past, maxlen=_TOLD)
             while True:
-                with suppress(msgspec.DecodeError):
-                    event = HAPPENING_DECODER.decode(await inbox.next())
-                    if event.at_s > newest_s:  # else it was among those of the past
-                        await exchange.write(_sse(event), more=True)
+                event = _happening(await inbox.next())
+                if event is not None and event not in told:  # else it was among those of the past, or came twice
+                    told.append(event)
+                    await exchange.write(_sse(event), more=True)
     finally:
         inbox.close()
         if listening is not None:
@@ -135,6 +134,14 @@ async def _order(edge: Edge, command: Command, timeout_s: float) -> Done:
         return DONE_DECODER.decode(await edge.bus.ask(subjects.CONTROLLER, encode(command), timeout_s))
     except ComponentUnavailable as error:
         raise NotFound("no controller runs on this bus: start the system with `turnout up`") from error
+
+
+def _happening(data: bytes) -> Happening | None:
+    """An event; None if another version has written it."""
+    try:
+        return HAPPENING_DECODER.decode(data)
+    except msgspec.DecodeError:
+        return None
 
 
 def _sse(event: Happening) -> bytes:

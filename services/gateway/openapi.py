@@ -180,7 +180,9 @@ OPERATIONS = (
         "post", "/admin/rollback", "Go back to an earlier revision.", dict, {_JSON: {"schema": _ROLLBACK}}, _ORDERED
     ),
     Operation("post", "/admin/scale", "Run so many instances.", dict, {_JSON: {"schema": _SCALE}}, _ORDERED),
-    Operation("get", "/admin/events", "What has happened.", dict, None, (NotFound, ComponentTimeout), (_FOLLOW,)),
+    Operation(
+        "get", "/admin/events", "What has happened.", dict, None, (ComponentUnavailable, ComponentTimeout), (_FOLLOW,)
+    ),
     Operation("get", "/admin/decisions", "Every decision that is kept, one a line, with its quality.", bytes),
     Operation("get", "/admin/shadows", "The pairs of answers that shadow mode has kept, one a line.", bytes),
 )

@@ -17,7 +17,7 @@ from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.beat import Beat
 from services.contracts.catalog import Catalog, Snapshot
-from services.contracts.control import Apply, Command, Done, Happening
+from services.contracts.control import HAPPENING_DECODER, Apply, Command, Done, Happening
 from services.contracts.decision import Decision
 from services.contracts.errors import ConfigError, ErrorInfo, TurnoutError, UpstreamError
 from services.contracts.events import Event, Finished, Usage
@@ -146,7 +146,7 @@ class Inside:
             return await self.controller.submit(command)
 
     async def events(self) -> tuple[Happening, ...]:
-        return self.controller._journal.newest
+        return tuple([HAPPENING_DECODER.decode(data) async for data in self.bus.replay(subjects.EVENTS)])
 
     def beats(self, component: str = "one") -> list[Beat]:
         return sorted((b for b in self.roster.all() if b.component == component), key=lambda beat: beat.instance)

@@ -176,6 +176,24 @@ async def test_routers_hear_and_remember_feedback_and_the_gateway_shows_what_is_
         assert b"another decision" in [data async for data in gateway.replay(subjects.DECISIONS)]
 
 
+async def test_the_controller_alone_writes_events_and_numbers_and_the_gateway_reads_events(
+    url: str, stored: int
+) -> None:
+    async with user(url, "controller") as controller, user(url, "gateway") as gateway, user(url, "eyes") as eyes:
+        heard_live = await heard(gateway, subjects.EVENTS)
+        revision = await controller.kv_put(subjects.SCALE_BUCKET, subjects.SCALE_KEY, b"chosen", after=0)
+        for forger in (gateway, eyes):
+            await forger.publish(subjects.event("forged"), b"forged")
+            await forger.publish(f"$KV.{subjects.SCALE_BUCKET}.{subjects.SCALE_KEY}", b"forged")
+            await forger.publish(f"$JS.API.STREAM.PURGE.{subjects.EVENT_STREAM}", b"")
+            await forger.flush()
+        await controller.record(subjects.event("one"), b"an event")
+        assert [data async for data in gateway.replay(subjects.EVENTS)] == [b"an event"]
+        assert [data async for data in controller.replay(subjects.EVENTS)] == [b"an event"]
+        assert await controller.kv_get(subjects.SCALE_BUCKET, subjects.SCALE_KEY) == (b"chosen", revision)
+        assert heard_live == [b"an event"]
+
+
 def test_the_configuration_of_the_containers_is_the_one_made_from_their_catalog() -> None:
     assert (COMPOSE / "nats" / "nats.conf").read_text() == server_configuration(CATALOG)
 

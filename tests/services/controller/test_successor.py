@@ -17,7 +17,7 @@ from services.bus.nats_bus import connected
 from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.beat import Beat
-from services.contracts.control import DONE_DECODER, Apply, Done
+from services.contracts.control import DONE_DECODER, HAPPENING_DECODER, Apply, Command, Done, ScaleTo
 from services.contracts.messages import encode
 from services.worker.process import read_snapshot
 from tests.services.controller.fleet import Fleet, configuration, fleet
@@ -42,9 +42,30 @@ async def seen(running: Fleet, slots: int) -> tuple[list[Beat], int]:
     return beats, stored.catalog.components["one"].slots
 
 
-async def order(running: Fleet, text: str) -> Done:
+async def order(running: Fleet, command: Command | str) -> Done:
+    command = Apply(command) if isinstance(command, str) else command
     async with connected(running.nats_url(), name="test") as bus:
-        return DONE_DECODER.decode(await bus.ask(subjects.CONTROLLER, encode(Apply(text)), 30))
+        return DONE_DECODER.decode(await bus.ask(subjects.CONTROLLER, encode(command), 30))
+
+
+async def serving(running: Fleet, count: int) -> list[str]:
+    """The instances of `one` once so many serve."""
+    async with connected(running.nats_url(), name="test") as bus:
+        roster = Roster(bus)
+        await roster.start()
+        try:
+            async with asyncio.timeout(20):
+                while len(found := roster.ready("one")) != count:
+                    await asyncio.sleep(0.02)
+        finally:
+            await roster.stop()
+    return sorted(beat.instance for beat in found)
+
+
+async def told(running: Fleet) -> list[str]:
+    """What the bus keeps of what has happened."""
+    async with connected(running.nats_url(), name="test") as bus:
+        return [HAPPENING_DECODER.decode(data).text async for data in bus.replay(subjects.EVENTS)]
 
 
 def killed(running: Fleet) -> None:
@@ -137,3 +158,34 @@ def test_a_start_that_fails_after_a_kill_leaves_the_next_one_what_was_in_force(t
     with fleet(tmp_path) as third:
         third.await_ready()
         asyncio.run(seen(third, 2))
+
+
+def test_the_chosen_number_of_instances_outlives_a_kill_but_not_a_stop_and_events_outlive_both(tmp_path: Path) -> None:
+    (tmp_path / "turnout.yaml").write_text("components: {one: {kind: vision, replicas: {min: 1, max: 3}}}")
+    with fleet(tmp_path) as first:
+        first.await_ready()
+        assert asyncio.run(order(first, ScaleTo("one", 3))).error is None
+        killed(first)
+    with fleet(tmp_path) as second:
+        second.await_ready()
+        assert asyncio.run(serving(second, 3)) == ["one-1", "one-2", "one-3"]
+        assert asyncio.run(order(second, ScaleTo("one", 2))).error is None
+        killed(second)
+    with fleet(tmp_path) as third:
+        third.await_ready()
+        asyncio.run(serving(third, 2))
+        third.process.send_signal(signal.SIGTERM)
+        assert third.end() == 0
+    with fleet(tmp_path) as fourth:
+        fourth.await_ready()
+        asyncio.run(serving(fourth, 1))
+        events = asyncio.run(told(fourth))
+        assert [text for text in events if "->" in text] == [
+            "~ one: 1 -> 3 instances",
+            "~ one: 3 -> 2 instances",
+        ]
+        assert sum("has begun" in text for text in events) == 4
+        killed(fourth)
+    with fleet(tmp_path) as fifth:
+        fifth.await_ready()
+        asyncio.run(serving(fifth, 1))  # what was chosen before the stop does not come back

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from services.bus.memory import MemoryBus
 from services.bus.port import Incoming
 from services.contracts import subjects
-from services.contracts.control import COMMAND_DECODER, Apply, Command, Done, Rollback, ScaleTo
+from services.contracts.control import COMMAND_DECODER, Apply, Command, Done, Happening, Rollback, ScaleTo
 from services.contracts.errors import Conflict
 from services.contracts.messages import encode
 from tests.services.gateway.support import catalog, front
@@ -80,6 +81,28 @@ async def test_without_a_controller_the_answer_says_what_to_do() -> None:
         answer = await client.put("/admin/catalog", content="x")
     assert answer.status_code == 404
     assert "turnout up" in answer.json()["error"]["message"]
+
+
+async def test_events_of_the_past_are_listed_and_those_that_follow_are_told_once() -> None:
+    bus = MemoryBus()
+    past, coming = (Happening(at_s, "scaling", f"at {at_s}") for at_s in (1.0, 2.0))
+    await bus.record(subjects.event("a"), encode(past))
+    await bus.record(subjects.event("b"), b"of another version")
+    async with front(bus=bus) as gate, gate.http() as client:
+        listed = (await client.get("/admin/events")).json()["events"]
+        assert [event["text"] for event in listed] == ["at 1.0"]
+        async with client.stream("GET", "/admin/events?follow=1") as answer:
+            lines = answer.aiter_lines()
+            assert json.loads((await anext(lines)).removeprefix("data: "))["text"] == "at 1.0"
+            for name, event in (("a", past), ("c", coming), ("c", coming), ("d", Happening(3.0, "scaling", "last"))):
+                await bus.record(subjects.event(name), encode(event))
+            texts = []
+            async for line in lines:
+                if line.startswith("data: "):
+                    texts.append(json.loads(line.removeprefix("data: "))["text"])
+                if "last" in texts:
+                    break
+    assert texts == ["at 2.0", "last"]
 
 
 @pytest.mark.parametrize(
