@@ -93,7 +93,10 @@ async def history(edge: Edge, exchange: Exchange) -> None:
 
 async def events(edge: Edge, exchange: Exchange) -> None:
     """List what has happened; with `?follow=1` as server-sent events, and go on with what happens from now on."""
-    follow = exchange.scope["query_string"] == b"follow=1"
+    query = exchange.scope["query_string"]
+    if query not in (b"", b"follow=1"):
+        raise InvalidRequest("this takes follow=1 or nothing", param="follow")
+    follow = bool(query)
     inbox = edge.bus.inbox()
 
     async def on_event(message: Incoming) -> None:

@@ -181,7 +181,13 @@ OPERATIONS = (
     ),
     Operation("post", "/admin/scale", "Run so many instances.", dict, {_JSON: {"schema": _SCALE}}, _ORDERED),
     Operation(
-        "get", "/admin/events", "What has happened.", dict, None, (ComponentUnavailable, ComponentTimeout), (_FOLLOW,)
+        "get",
+        "/admin/events",
+        "What has happened.",
+        dict,
+        None,
+        (InvalidRequest, ComponentUnavailable, ComponentTimeout),
+        (_FOLLOW,),
     ),
     Operation("get", "/admin/decisions", "Every decision that is kept, one a line, with its quality.", bytes),
     Operation("get", "/admin/shadows", "The pairs of answers that shadow mode has kept, one a line.", bytes),
@@ -244,6 +250,8 @@ def _good(operation: Operation) -> Json:
     content: Json = {_MEDIA.get(operation.answer, _JSON): {"schema": _ref(operation.answer)}}
     if operation is CHAT:
         content[_STREAM] = {"schema": _stream_event()}
+    if _FOLLOW in operation.parameters:
+        content[_STREAM] = {"schema": {"type": "object"}}
     names = ["x-request-id"] + [name for name in _HEADERS if operation.fails == _ROUTED and "turnout" in name]
     return {"description": "Done.", "content": content, "headers": _headers(names)}
 
