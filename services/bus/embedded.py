@@ -21,6 +21,11 @@ from pathlib import Path
 from services.contracts.errors import ConfigError
 
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+PINGS = """\
+ping_interval: "2s"
+ping_max: 2
+"""
+"""Of a server's configuration: the end of a connection that brings nothing any more must not go on taking messages."""
 _READY_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 3.0
 
@@ -51,7 +56,7 @@ def _configuration(store: Path, port: int, password: str) -> str:
 host: 127.0.0.1
 port: {port or -1}
 max_payload: {MAX_PAYLOAD_BYTES}
-jetstream {{ store_dir: {json.dumps(str(store))} }}
+{PINGS}jetstream {{ store_dir: {json.dumps(str(store))} }}
 authorization {{ user: turnout, password: {json.dumps(password)} }}
 """
 

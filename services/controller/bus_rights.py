@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from services.bus.embedded import MAX_PAYLOAD_BYTES
+from services.bus.embedded import MAX_PAYLOAD_BYTES, PINGS
 from services.contracts import subjects
 from services.contracts.catalog import Catalog
 from services.contracts.errors import ConfigError
@@ -76,7 +76,7 @@ port: {place.port}
 http: "127.0.0.1:{place.health_port}"
 server_name: $SERVER_NAME
 max_payload: {MAX_PAYLOAD_BYTES}
-jetstream {{ store_dir: {json.dumps(place.store)} }}
+{PINGS}jetstream {{ store_dir: {json.dumps(place.store)} }}
 
 authorization {{
   users: [
