@@ -359,6 +359,10 @@ class Router:
             raise InternalError("nothing was chosen")
         began_s = time.time()
         task = journey.prepared or journey.task
+        if journey.attempts:
+            # One that was taken for dead may come back and answer late: its answer must not mix with this one.
+            task = msgspec.structs.replace(task, id=f"{task.id}-a{len(journey.attempts)}")
+        journey.handed = task.id
         ack = await self._dispatcher.hand_over(task, plan.answering)
         if ack.error is not None:
             self._note_failure(journey, plan.answering, from_info(ack.error), began_s, ack.usage)

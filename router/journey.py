@@ -36,7 +36,7 @@ class Journey:
     """The state of one routing.
 
     Attributes:
-        task: as it came; `prepared` is what is sent where helpers have enriched it.
+        task: as it came; `prepared` is what is sent where helpers have enriched it; `handed` is its id there.
         reply: the subject on which the asker waits for the decision; told: it has been sent.
         excluded: instances not to be tried again, as they were then. failures: what they said.
         held: components that have been waited for.
@@ -60,6 +60,7 @@ class Journey:
     passages: tuple[Passage, ...] = ()
     screens: dict[int, ScreenRead] = field(default_factory=dict)
     prepared: Task | None = None
+    handed: str = ""
     sources: tuple[Passage, ...] = ()
     excluded: dict[str, Beat] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)

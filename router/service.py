@@ -210,7 +210,7 @@ class RouterService:
         journey.told = True
         error_info = journey.error.to_info() if journey.error else None
         self._totals = Totals(self._totals.requests + 1, self._totals.errors + (error_info is not None))
-        routed = Routed(journey.decision(), error_info, journey.sources)
+        routed = Routed(journey.decision(), error_info, journey.sources, journey.handed)
         await self._bus.publish(journey.reply, encode(routed))
 
     def _begin(self, task: Task, reply: str) -> Journey:

@@ -5,6 +5,9 @@ death of the worker or of the router, the deadline) arrives in one inbox, so a s
 
 A bus that was away may have swallowed a message either way. A worker says what it still works on when it is back; where
 nobody does, or a part of the answer is missing, the task is sent again under another id, and what was written stays.
+
+Whoever lost the bus alone is taken for dead, and another gets the task; what the first has made meanwhile arrives late.
+An answer is written under one id, so what comes under another is left out.
 """
 
 from __future__ import annotations
@@ -67,6 +70,9 @@ class Call:
         self._watches: list[asyncio.Future[None]] = []
         self._asks = 0
         self._expected = 0
+        self._writing = ""
+        self._torn = ""
+        self._ids = [task.id]
         self._ended = False
         self._written: list[str] = []
         self._model: str | None = None
@@ -105,7 +111,9 @@ class Call:
             inbox.close()
             for watch in self._watches:
                 watch.cancel()
-            if not self._ended:
+            if not self._ended and self._route is not None:
+                self._route.cancel()
+            if not self._ended or self._scattered:
                 await self._abandon()
 
     async def routed(self) -> Routed | None:
@@ -159,6 +167,8 @@ class Call:
     def _take(self, data: bytes) -> tuple[Event, ...]:
         """The events of one envelope, checked for gaps."""
         envelope = ENVELOPE_DECODER.decode(data)
+        if self._writing not in ("", envelope.task):
+            return ()
         if envelope.seq == ALIVE:
             self._signs += 1
             return ()
@@ -166,11 +176,37 @@ class Call:
             if self._bus.unsettled and self._inbox is not None:
                 self._inbox.offer(_LOST)
                 return ()
-            raise InternalError(f"a part of the answer was lost on the bus (part {self._expected})")
+            # The first may never come of one that was cut off: the router has given the task to another then.
+            self._torn = envelope.task
+            self._mind_the_gap()
+            return ()
+        self._writing = envelope.task
         self._expected += 1
         for event in envelope.events:
             self._note(event)
         return envelope.events
+
+    def _mind_the_gap(self) -> None:
+        """Of the one who is to answer every part must come.
+
+        Raises:
+            InternalError: one has not.
+        """
+        if self._torn and self._torn in (self._writing, self._handed):
+            raise InternalError(f"a part of the answer was lost on the bus (part {self._expected})")
+
+    @property
+    def _handed(self) -> str:
+        """The id under which the router has handed the task over; empty while it is not known."""
+        route = self._route
+        if route is None or not route.done() or route.cancelled() or route.exception() is not None:
+            return ""
+        return route.result().task or self.task.id
+
+    @property
+    def _scattered(self) -> bool:
+        """Whether somebody who was taken for dead may still work on the task, under this id or an earlier one."""
+        return len(self._ids) > 1 or self._handed not in ("", self.task.id)
 
     def _note(self, event: Event) -> None:
         """Keep what an event tells of the answer."""
@@ -215,6 +251,7 @@ class Call:
         if (error := route.result().error) is not None:
             self._ended = True
             raise from_info(error)
+        self._mind_the_gap()
         return False
 
     def _after_loss(self) -> bool:
@@ -261,6 +298,7 @@ class Call:
         """Give the task another id, and have whoever may still work on it under the old one stop."""
         old = self.task.id
         self.task = msgspec.structs.replace(self.task, id=f"{old.partition('~')[0]}~{self._asks}")
+        self._ids.append(self.task.id)
         self._stopping = asyncio.ensure_future(self._cancel(old))
 
     async def _cancel(self, task_id: str) -> None:
@@ -292,17 +330,16 @@ class Call:
             return False
         log.info("stream_resumed", request=self.task.root, instance=started.instance, lost=lost)
         self.resumed += 1
-        self._model, self.started, self._expected = started.model, None, 0
+        self._model, self.started, self._expected, self._writing = started.model, None, 0, ""
         going_on = msgspec.structs.replace(request, written="".join(self._written))
         self.task = msgspec.structs.replace(self.task, model=started.component, request=going_on)
-        if lost:
-            self._rename()
+        self._rename()
         return True
 
     async def _abandon(self) -> None:
-        if self._route is not None and not self._route.done():
-            self._route.cancel()
-        await self._bus.publish(subjects.cancel(self.task.root), self.task.id.encode())
+        """Have everybody stop who still works on it."""
+        for task_id in self._ids:
+            await self._cancel(task_id)
 
 
 def _later(delay_s: float, call: Callable[[], None]) -> asyncio.Future[None]:

@@ -94,12 +94,15 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 class Routed(msgspec.Struct, frozen=True, omit_defaults=True):
     """The router's reply to the asker: the decision, and an error when nobody could take the task.
 
-    `sources` are the passages that were put before the answering component.
+    Attributes:
+        sources: the passages that were put before the answering component.
+        task: the id under which it has the task; empty: that which it came with.
     """
 
     decision: Decision
     error: ErrorInfo | None = None
     sources: tuple[Passage, ...] = ()
+    task: str = ""
 
 
 ROUTED_DECODER = msgspec.msgpack.Decoder(Routed)

@@ -17,6 +17,7 @@ from services.worker.service import Description
 from tests.router.test_graph import Scripted, System, failing, model, question, system
 
 RESUMING = Description("m", ("chat", "resume"), price=Price())
+DEAR = Description("m", ("chat", "resume"), price=Price(1.0, 1.0))
 
 
 class Dying:
@@ -88,3 +89,72 @@ async def test_one_that_serves_and_says_no_is_not_waited_for() -> None:
     async with system(small=model(failing(ComponentUnavailable("not now")))) as running:
         with pytest.raises(ComponentUnavailable, match="not now"):
             await asyncio.wait_for(running.ask(question("hi"), auto="small"), 3)
+
+
+class Late:
+    """Is cut off before it says anything, and says it all when the wire is mended."""
+
+    def __init__(self) -> None:
+        self.asked, self.mended, self.stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def script(self, task: Task) -> AsyncIterator[Event]:
+        self.asked.set()
+        try:
+            await self.mended.wait()
+            for word in ("late ", "words ", "of "):
+                yield Delta(word)
+                await asyncio.sleep(0)
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.stopped.set()
+            raise
+
+
+class Paced:
+    """Says each of two words when it is allowed to."""
+
+    def __init__(self) -> None:
+        self.asked, self.begin, self.said, self.go_on = (asyncio.Event() for _ in range(4))
+
+    async def script(self, task: Task) -> AsyncIterator[Event]:
+        self.asked.set()
+        await self.begin.wait()
+        yield Delta("one ")
+        self.said.set()
+        await self.go_on.wait()
+        yield Delta("two")
+        yield Finished(Usage(1, 1))
+
+
+async def test_what_one_that_was_taken_for_dead_says_late_does_not_mix_with_the_answer_and_it_is_stopped() -> None:
+    late, paced = Late(), Paced()
+    async with system(small=Scripted(RESUMING, late.script), cloud=Scripted(DEAR, paced.script)) as running:
+        asking = asyncio.create_task(running.ask(question("count", stream=True), quality=0.0))
+        await asyncio.wait_for(late.asked.wait(), 5)
+        await kill(running)
+        paced.begin.set()
+        await asyncio.wait_for(paced.said.wait(), 5)
+        late.mended.set()
+        await asyncio.sleep(0.05)  # all of it has come
+        paced.go_on.set()
+        text, decision = await asyncio.wait_for(asking, 10)
+        assert text == "one two"
+        assert decision.component == "cloud"
+        await asyncio.wait_for(late.stopped.wait(), 5)
+
+
+async def test_one_that_comes_back_first_answers_and_the_other_is_stopped() -> None:
+    late, paced = Late(), Paced()
+    async with system(small=Scripted(RESUMING, paced.script), cloud=Scripted(DEAR, late.script)) as running:
+        asking = asyncio.create_task(running.ask(question("count", stream=True), quality=0.0))
+        await asyncio.wait_for(paced.asked.wait(), 5)
+        await kill(running)
+        await asyncio.wait_for(late.asked.wait(), 5)
+        paced.begin.set()
+        await asyncio.wait_for(paced.said.wait(), 5)
+        late.mended.set()
+        await asyncio.sleep(0.05)
+        paced.go_on.set()
+        text, _ = await asyncio.wait_for(asking, 10)
+        assert text == "one two"
+        await asyncio.wait_for(late.stopped.wait(), 5)
