@@ -368,7 +368,8 @@ async def connect(
 
     async def failed(error: Exception) -> None:
         nonlocal refused
-        refused = "authorization violation" in str(error).lower()  # nats-py has no type for it while connecting
+        # nats-py has no type for it while connecting; the connection that ends with it may be told of after it
+        refused = refused or "authorization violation" in str(error).lower()
         log.warning("bus_error", error=f"{type(error).__name__}: {error}")
 
     try:
