@@ -77,12 +77,15 @@ class Happening(msgspec.Struct, frozen=True, omit_defaults=True):
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """To one instance: begin to serve (it was started on stand-by), or finish what runs within `grace_s` and leave.
 
-    `share` is that of the component's requests it is to take with its generation while an older one serves too.
+    Attributes:
+        share: of the component's requests that it is to take with its generation while an older one serves too.
+        hand_back: what waits for a slot goes back to its router: others serve it sooner.
     """
 
     do: Literal["serve", "drain"]
     grace_s: float = 0.0
     share: float = 1.0
+    hand_back: bool = False
 
 
 COMMAND_DECODER = msgspec.msgpack.Decoder(Command)

@@ -179,10 +179,13 @@ class Rollout:
             raise ComponentUnavailable(f"{where}: {instance.name} keeps dying ({endings[-1].how}{said})")
 
     async def _retire(self, instances: list[Instance], catalog: Catalog) -> None:
+        names = {instance.name for instance in instances}
+        others = {i.component for i in self._parts.supervisor.running if i.name not in names and not i.standby}
+
         async def one(instance: Instance) -> None:
             drain_s = self._swap(instance, catalog).drain_s
             self._parts.tell("draining", f"finishes what it does, for up to {drain_s:g} s", instance)
-            order = encode(Order("drain", drain_s))
+            order = encode(Order("drain", drain_s, hand_back=instance.component in others))
             ask = partial(self._parts.bus.publish, subjects.order(instance.name), order)
             await self._parts.supervisor.retire(instance.name, drain_s + _MARGIN_S, _GRACE_S, ask)
             self._parts.tell("left", "has left", instance)

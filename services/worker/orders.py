@@ -12,7 +12,7 @@ from services.bus.catalog_news import CatalogNews
 from services.bus.port import Bus, Incoming, Subscription
 from services.contracts import subjects
 from services.contracts.catalog import Snapshot
-from services.contracts.control import ORDER_DECODER
+from services.contracts.control import ORDER_DECODER, Order
 from services.contracts.errors import TurnoutError
 from services.worker.identity import Identity
 from services.worker.runtime import Worker
@@ -28,7 +28,7 @@ class Orders:
         self._worker = worker
         self._identity = identity
         self._revision = 0 if identity.standby else revision
-        self._leave: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._leave: asyncio.Future[Order] = asyncio.get_running_loop().create_future()
         self._news = CatalogNews(bus)
         self._listening: Subscription | None = None
         self._following: asyncio.Task[None] | None = None
@@ -47,8 +47,8 @@ class Orders:
             await self._listening.stop()
         await self._news.stop()
 
-    async def to_leave(self) -> float:
-        """Return when this instance is to leave: how long its running answers may go on, seconds."""
+    async def to_leave(self) -> Order:
+        """Return when this instance is to leave, and how."""
         return await asyncio.shield(self._leave)
 
     async def _on_order(self, message: Incoming) -> None:
@@ -60,7 +60,7 @@ class Orders:
         if order.do == "serve":
             await self._worker.serve(order.share)
         elif not self._leave.done():
-            self._leave.set_result(order.grace_s)
+            self._leave.set_result(order)
 
     async def _follow(self) -> None:
         """Look at each new revision."""

@@ -18,6 +18,7 @@ from services.bus.nats_bus import NatsBus, connect
 from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.catalog import Component, Snapshot
+from services.contracts.control import Order
 from services.contracts.errors import ComponentTimeout, ComponentUnavailable, ConfigError, NotFound, TurnoutError
 from services.worker import tracing
 from services.worker.identity import Identity
@@ -162,10 +163,10 @@ def run_component(
         leaving = asyncio.create_task(orders.to_leave())
         await asyncio.wait([stopping, failing, leaving], return_when=asyncio.FIRST_COMPLETED)
         failed = not stop.is_set() and not leaving.done()
-        grace_s = 0.0 if failed else identity.drain_s if stop.is_set() else leaving.result()
+        order = Order("drain", 0.0 if failed else identity.drain_s) if failed or stop.is_set() else leaving.result()
         failing.cancel()
         leaving.cancel()
-        await worker.drain(grace_s, stop, identity.drain_s)
+        await worker.drain(order.grace_s, stop, identity.drain_s, hand_back=order.hand_back)
         await orders.stop()
         if roster is not None:
             await roster.stop()

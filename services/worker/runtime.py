@@ -115,10 +115,12 @@ class Worker:
         """Charge by this price from the next task on, in place of the service's own."""
         self._price = price
 
-    async def drain(self, grace_s: float, hurry: asyncio.Event | None = None, hurried_s: float = 0.0) -> None:
+    async def drain(
+        self, grace_s: float, hurry: asyncio.Event | None = None, hurried_s: float = 0.0, *, hand_back: bool = False
+    ) -> None:
         """Take nothing new, finish what runs for up to `grace_s`, release everything.
 
-        Once `hurry` is set, what runs has `hurried_s` more.
+        Once `hurry` is set, what runs has `hurried_s` more. With `hand_back`, what only waits goes back to its router.
         """
         last = self.beat()
         if last.state == "failed":
@@ -126,6 +128,8 @@ class Worker:
         else:
             self._state = "draining"
         await self._announcer.announce()
+        if hand_back:
+            self._slots.hand_back(f"{self._instance} leaves")
         if self._jobs:
             hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
             running = asyncio.gather(*self._jobs.values(), return_exceptions=True)

@@ -158,3 +158,27 @@ async def test_one_that_comes_back_first_answers_and_the_other_is_stopped() -> N
         text, _ = await asyncio.wait_for(asking, 10)
         assert text == "one two"
         await asyncio.wait_for(late.stopped.wait(), 5)
+
+
+async def test_what_waits_at_one_that_leaves_is_answered_by_the_one_in_its_place() -> None:
+    slow = Paced()
+    async with system(small=Scripted(RESUMING, slow.script)) as running:
+        old = running.workers["small"]
+        asking = [asyncio.create_task(running.ask(question("count"), auto="small")) for _ in range(5)]
+        async with asyncio.timeout(5):
+            while not old.beat().queued:
+                await asyncio.sleep(0)
+        new = Worker(
+            running.bus, model(), component="small", kind="llm_local", instance="small-2", generation=2, slots=4
+        )
+        await new.start()
+        leaving = asyncio.create_task(old.drain(10.0, hand_back=True))
+        done, _ = await asyncio.wait(asking, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        (first,) = done
+        text, decision = first.result()
+        assert (text, decision.instance) == ("hello", "small-2")
+        slow.begin.set()
+        slow.go_on.set()
+        assert sorted([text for text, _ in await asyncio.gather(*asking)]) == ["hello"] + ["one two"] * 4
+        await leaving
+        await new.drain(0.1)

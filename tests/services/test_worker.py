@@ -7,7 +7,7 @@ import pytest
 
 from services.bus.memory import MemoryBus
 from services.contracts import subjects
-from services.contracts.errors import InternalError, Overloaded, UpstreamError
+from services.contracts.errors import ComponentUnavailable, InternalError, Overloaded, UpstreamError
 from services.contracts.events import Delta, Event, Finished, Started, Usage
 from services.contracts.messages import ChatRequest, Priority, Task
 from services.worker.service import Description, Job
@@ -111,6 +111,27 @@ async def test_the_beat_tells_how_long_requests_wait_for_a_slot() -> None:
     assert slots.waited_s == pytest.approx(2.0)  # a fifth of the newest
     assert slots.service_s == pytest.approx(8.0)  # 10 s, then none
     assert slots.in_use == 0
+
+
+@pytest.mark.parametrize("hand_back", [True, False])
+async def test_one_that_leaves_finishes_what_runs_and_what_waits_goes_back_if_others_serve(hand_back: bool) -> None:
+    echo = Echo()
+    async with serving(MemoryBus(), echo, slots=1) as direct:
+        running = asyncio.create_task(direct.text(chat("wait a")))
+        await asyncio.wait_for(echo.entered.wait(), 5)
+        waiting = asyncio.create_task(direct.text(chat("b")))
+        async with asyncio.timeout(5):
+            while not direct.worker.beat().queued:
+                await asyncio.sleep(0)
+        leaving = asyncio.create_task(direct.worker.drain(10.0, hand_back=hand_back))
+        if hand_back:
+            with pytest.raises(ComponentUnavailable, match="leaves"):
+                await asyncio.wait_for(waiting, 5)
+        echo.go_on.set()
+        assert (await running)[0] == "wait a "
+        if not hand_back:
+            assert (await waiting)[0] == "b "
+        await leaving
 
 
 async def _through(slots: Slots) -> None:

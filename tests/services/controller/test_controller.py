@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from services.bus.port import Incoming
+from services.contracts import subjects
 from services.contracts.catalog import Snapshot
-from services.contracts.control import Apply, Rollback, ScaleTo
+from services.contracts.control import ORDER_DECODER, Apply, Rollback, ScaleTo
 from services.contracts.errors import ComponentUnavailable
 from tests.services.controller.inside import FAILING, REFUSING, Inside, inside, text
 
@@ -25,6 +27,24 @@ async def test_a_change_is_in_force_once_the_new_instance_serves_and_the_old_one
         (now,) = it.beats()
         assert (now.instance, now.generation, now.model, now.state) == ("one-2", 2, "steps-7", "ready")
         assert it.beats("two")[0].started_s == untouched.started_s
+
+
+async def test_what_waits_at_an_instance_that_leaves_goes_back_where_others_serve_and_only_there() -> None:
+    async with inside(one={"replicas": {"min": 1, "max": 2}}, two={}) as it:
+        told: dict[str, bool] = {}
+
+        async def note(message: Incoming) -> None:
+            order = ORDER_DECODER.decode(message.data)
+            if order.do == "drain":
+                told[message.subject.rpartition(".")[2]] = order.hand_back
+
+        await it.bus.subscribe(subjects.order("*"), note)
+        await it.order(ScaleTo("one", 2))
+        await it.order(ScaleTo("one", 1))
+        await it.until_left("one-2")
+        await it.apply(one={"max_steps": 7})
+        await it.until_left("one-1", "two-1")
+    assert told == {"one-2": True, "one-1": True, "two-1": False}
 
 
 async def test_an_instance_that_refuses_leaves_everything_as_it_was() -> None:
