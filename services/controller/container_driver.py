@@ -16,6 +16,7 @@ from services.contracts.messages import encode
 from services.controller.modules import GATEWAY, ROUTER
 from services.controller.process_driver import Ending, Handle
 from services.controller.reconciler import Instance
+from services.worker.background import Background
 
 DECLARED = frozenset((GATEWAY, ROUTER))
 """Kinds that the deployment itself keeps: they follow the catalog without being exchanged."""
@@ -35,7 +36,7 @@ class ContainerDriver:
         self._awaited: dict[str, asyncio.Future[Ending]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._listening: Subscription | None = None
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking = Background()
 
     async def listen(self) -> None:
         """Hear of endings from now on."""
@@ -46,9 +47,9 @@ class ContainerDriver:
         """Leave the containers running."""
         if self._listening is not None:
             await self._listening.stop()
-        for task in (self._looking, *self._asking):
-            if task is not None:
-                task.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+        await self._asking.stop()
 
     async def running(self) -> tuple[Instance, ...]:
         """What runs already, from before this controller.
@@ -74,9 +75,7 @@ class ContainerDriver:
         return Container(instance.name, ended, lambda now: self._let(instance.name, now))
 
     def _let(self, name: str, now: bool) -> None:
-        task = asyncio.create_task(self._tell(Let(name, now)))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        self._asking.start(self._tell(Let(name, now)))
 
     async def _tell(self, wish: Wish) -> None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -44,6 +44,7 @@ from services.controller.shadowing import hear
 from services.controller.silence import Silence
 from services.controller.trial import Trial
 from services.controller.watch import digest_of
+from services.worker.background import Background
 
 log = structlog.get_logger()
 
@@ -83,7 +84,7 @@ class Controller:
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._newest_apply: Apply | None = None
         self._journal = Journal(parts.bus)
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     @property
     def snapshot(self) -> Snapshot:
@@ -168,9 +169,7 @@ class Controller:
 
     async def stop(self) -> None:
         """Leave what is still finishing to the supervisor."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._background.stop()
         await self._journal.stop()
 
     def happened(self, what: str, text: str, instance: Instance | None = None) -> None:
@@ -187,11 +186,6 @@ class Controller:
             )
         )
 
-    def _in_background(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
     async def _on_command(self, message: Incoming) -> None:
         try:
             command = COMMAND_DECODER.decode(message.data)
@@ -200,7 +194,7 @@ class Controller:
             return
         done = self.submit(command)
         if message.reply:
-            self._in_background(self._answer_when(message.reply, done))
+            self._background.start(self._answer_when(message.reply, done))
 
     async def _answer_when(self, reply: str, done: asyncio.Future[Done]) -> None:
         await self._answer(reply, await done)
@@ -242,11 +236,7 @@ class Controller:
             self._end_trial("a later order has taken its place")
         if not lines:
             return Done(old.revision)
-        bounded = {
-            name: min(max(count, catalog.components[name].replicas.min), catalog.components[name].replicas.max)
-            for name, count in self._counts.chosen.items()
-            if name in catalog.components
-        }
+        bounded = self._counts.within(catalog)
         following = Snapshot(base_dir=old.base_dir, catalog=catalog)
         steps = self._steps(following, bounded)
         replaced = {instance.component for instance in steps.stop}
@@ -268,11 +258,11 @@ class Controller:
         if rules:
             self._trial = trial
             self.happened("trial", trial.text)
-            self._in_background(self._watch(trial, listening))
+            self._background.start(self._watch(trial, listening))
             return Done(old.revision, lines, took_s, load_s, trial.text)
         await self._note_counts(bounded)
         self.happened("applied", f"revision {self._snapshot.revision} is in force")
-        self._in_background(rollout.finish())
+        self._background.start(rollout.finish())
         return Done(self._snapshot.revision, lines, took_s, load_s)
 
     @asynccontextmanager
@@ -350,7 +340,7 @@ class Controller:
         await self._note_counts({name: fit[name] for name in enabled})
         self.happened("promoted", f"revision {self._snapshot.revision} is in force: {judgement.why}")
         leaving = self._steps(self._snapshot, self._counts.chosen).stop
-        self._in_background(trial.rollout.finish(leaving))
+        self._background.start(trial.rollout.finish(leaving))
         return Done(self._snapshot.revision, trial.lines, time.monotonic() - arrived_s)
 
     def _end_trial(self, why: str) -> None:
@@ -360,7 +350,7 @@ class Controller:
         trial, self._trial = self._trial, None
         self._ended |= trial.names
         self.happened("rolled_back", why)
-        self._in_background(self._undo(trial))
+        self._background.start(self._undo(trial))
 
     async def _undo(self, trial: Trial) -> None:
         await trial.rollout.undo()
@@ -403,5 +393,5 @@ class Controller:
         async with self._bringing_up(mine, self._snapshot) as (rollout, load_s):
             await rollout.switch()
             await self._counts.keep(chosen)
-        self._in_background(rollout.finish())
+        self._background.start(rollout.finish())
         return Done(self._snapshot.revision, (line,), time.monotonic() - began_s, load_s)

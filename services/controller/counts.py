@@ -10,6 +10,7 @@ import structlog
 
 from services.bus.port import Bus
 from services.contracts import subjects
+from services.contracts.catalog import Catalog
 from services.contracts.errors import ComponentTimeout, ComponentUnavailable, ConfigError, Conflict
 
 log = structlog.get_logger()
@@ -59,6 +60,15 @@ class Counts:
             self.chosen = {name: max(1, count) for name, count in self.chosen.items()}
         else:
             await self.keep({})
+
+    def within(self, catalog: Catalog) -> dict[str, int]:
+        """Those of the components that a catalog has, in the bounds it sets them."""
+        bounds = {name: spec.replicas for name, spec in catalog.components.items()}
+        return {
+            name: min(max(count, bounds[name].min), bounds[name].max)
+            for name, count in self.chosen.items()
+            if name in bounds
+        }
 
     async def keep(self, chosen: Mapping[str, int]) -> None:
         """Note the choice.

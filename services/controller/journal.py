@@ -15,7 +15,7 @@ from services.contracts.messages import encode
 
 _WAITING = 1000
 _AGAIN_S = 0.5
-_LAST_WORDS_S = 1.0
+_LAST_WORDS_S = 0.5
 
 
 class Journal:

@@ -24,6 +24,7 @@ from services.contracts.events import ACK_DECODER, ENVELOPE_DECODER, Event, Fini
 from services.contracts.messages import ChatRequest, Task, decode_task, encode
 from services.controller.reconciler import Instance
 from services.controller.trial import Evidence, Trial, ended_well
+from services.worker.background import Background
 
 MAX_AT_ONCE = 8
 
@@ -39,12 +40,12 @@ class Shadowing:
         self._turns = itertools.cycle(sorted(self._names))
         self._share = share
         self._note = note
-        self._running: set[asyncio.Task[None]] = set()
+        self._copies = Background(MAX_AT_ONCE)
 
     async def on_task(self, message: Incoming) -> None:
         """Hear a request to an instance."""
         to = message.subject.rpartition(".")[2]
-        if to in self._names or len(self._running) >= MAX_AT_ONCE:
+        if to in self._names or self._copies.full:
             return
         try:
             task = decode_task(message.data)
@@ -52,15 +53,11 @@ class Shadowing:
             return
         if random.random() >= self._share or not _can_be_copied(task):  # noqa: S311 - no secret
             return
-        running = asyncio.create_task(self._copy(task))
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
+        self._copies.start(self._copy(task))
 
     async def stop(self) -> None:
         """Give up what is under way."""
-        for running in tuple(self._running):
-            running.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._copies.stop()
 
     async def _copy(self, task: Task) -> None:
         instance = next(self._turns)

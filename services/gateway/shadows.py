@@ -7,7 +7,6 @@ ones are left out.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from contextlib import aclosing
@@ -27,6 +26,7 @@ from services.contracts.events import Delta, Finished
 from services.contracts.messages import ChatRequest, Task, Wishes, encode
 from services.contracts.shadow import Shadow, Side
 from services.gateway.metrics import Metrics
+from services.worker.background import Background
 
 log = structlog.get_logger()
 
@@ -41,26 +41,22 @@ class Shadows:
         self._bus = bus
         self._roster = roster
         self._metrics = metrics
-        self._running: set[asyncio.Task[None]] = set()
+        self._copies = Background(MAX_AT_ONCE)
 
     def send(self, task: Task, component: str, decision: Decision, text: str, deadline_s: float) -> None:
         """Ask `component` the same, in the background. Never blocks."""
-        if len(self._running) >= MAX_AT_ONCE:
+        if self._copies.full:
             log.info("shadow_left_out", id=decision.id)
             return
-        running = asyncio.create_task(self._compare(task, component, decision, text, deadline_s))
-        self._running.add(running)
-        running.add_done_callback(self._running.discard)
+        self._copies.start(self._compare(task, component, decision, text, deadline_s))
 
     async def finish(self) -> None:
         """Give up what is under way; for the end of the process."""
-        for running in tuple(self._running):
-            running.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._copies.stop()
 
     async def settled(self) -> None:
         """Return when nothing is under way."""
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._copies.settled()
 
     async def _compare(self, task: Task, component: str, decision: Decision, text: str, deadline_s: float) -> None:
         if not isinstance(task.request, ChatRequest):
