@@ -9,7 +9,6 @@ measured. Exit code 1 when a stream was cut off without a word, or a frozen inst
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import os
@@ -28,7 +27,7 @@ from rich.console import Console
 from evals.prove.load import Load
 from evals.prove.models import shipped
 from evals.prove.system import COMPONENT, System, catalog, running
-from evals.prove.verdict import conclude
+from evals.prove.verdict import Findings, conclude, options
 
 _FOUND_WITHIN_S = 2.0
 _POLL_S = 0.02
@@ -40,7 +39,7 @@ _PROMPTS = (
 
 
 @dataclass
-class Report:
+class Report(Findings):
     """What became of the streams. `in_flight`: how many were being written at the end of an instance, summed up."""
 
     kills: int
@@ -53,7 +52,6 @@ class Report:
     broken_off: int
     wrong_model: int
     found_after_s: list[float]
-    problems: list[str]
 
 
 async def prove(system: System, kills: int, instances: int, load: Load, freeze_every: int, say: Console) -> Report:
@@ -86,7 +84,6 @@ async def prove(system: System, kills: int, instances: int, load: Load, freeze_e
         broken_off=sum(bool(o.error) and not o.explicit for o in ended),
         wrong_model=sum(not o.error and o.model != model for o in ended),
         found_after_s=[round(it, 3) for it in sorted(found_after_s)],
-        problems=[],
     )
     for what in ("truncated", "broken_off", "wrong_model"):
         if count := getattr(report, what):
@@ -130,15 +127,11 @@ def show(report: Report, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="prove-kills", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = options("kills", __doc__, clients=6)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--instances", type=int, default=3)
-    parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--max-tokens", type=int, default=80)
     parser.add_argument("--freeze-every", type=int, default=5, help="freeze every so manieth in place of killing it")
-    parser.add_argument("--out", type=Path, default=Path(".bench/kills.json"))
     given = parser.parse_args(arguments)
     console = Console()
     with tempfile.TemporaryDirectory(prefix="turnout-prove-") as name:
@@ -147,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             load = Load(system.url, COMPONENT, given.clients, given.max_tokens, streams_only=True, prompts=_PROMPTS)
             report = asyncio.run(prove(system, given.kills, given.instances, load, given.freeze_every, console))
     show(report, console)
-    return conclude(report, report.problems, given.out, console)
+    return conclude(report, given.out, console)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ down by itself; asleep and woken by a request. Exit code 1 when a request failed
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from openai import AsyncOpenAI
@@ -24,14 +23,14 @@ from evals.prove.load import Load
 from evals.prove.models import shipped
 from evals.prove.system import COMPONENT, System, catalog, running
 from evals.prove.tally import Tally, tally
-from evals.prove.verdict import conclude
+from evals.prove.verdict import Findings, conclude, options
 
 _IDLE_S = 2.0
 _MOST = 3
 
 
 @dataclass
-class Report:
+class Report(Findings):
     """What was found. Times are seconds.
 
     Attributes:
@@ -46,7 +45,6 @@ class Report:
     up_s: float
     down_s: float
     first_token_s: list[float]
-    problems: list[str] = field(default_factory=list)
 
 
 async def by_order(system: System, requests: int, clients: int) -> tuple[Tally, list[float]]:
@@ -132,13 +130,9 @@ def show(report: Report, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="prove-scaling", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = options("scaling", __doc__, clients=8)
     parser.add_argument("--requests", type=int, default=400)
-    parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--wakes", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path(".bench/scaling.json"))
     given = parser.parse_args(arguments)
     console = Console()
     with (
@@ -147,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         report = asyncio.run(prove(system, given.requests, given.clients, given.wakes, console))
     show(report, console)
-    return conclude(report, report.problems, given.out, console)
+    return conclude(report, given.out, console)
 
 
 if __name__ == "__main__":

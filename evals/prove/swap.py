@@ -9,7 +9,6 @@ swap instead of letting it finish: the proof must then fail, which shows that it
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -18,7 +17,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,20 @@ from evals.prove.load import Load
 from evals.prove.models import ModelFile, describe, requantised, shipped, truncated
 from evals.prove.system import COMPONENT, Answer, System, catalog, running
 from evals.prove.tally import Change, Outcome, Tally, tally
-from evals.prove.verdict import conclude
+from evals.prove.verdict import Findings, conclude, options
 
 _QUIET_SHARE = 0.2
 _MOST_TIMES_QUIET_P99 = 1.5
+_SLOTS, _OTHER_SLOTS = 4, 6
 
 
 @dataclass
-class Proof:
-    """What was found. `problems` is empty when the contract holds.
+class Proof(Findings):
+    """What was found.
 
     Attributes:
-        alike: of the requests under change those that the model of the quiet time answered: only these compare in time.
+        alike: of the requests under change those that the model of the quiet time answered, with the settings of that
+            time: only these compare.
     """
 
     quiet: Tally
@@ -50,7 +51,6 @@ class Proof:
     refused: int
     beyond_load_s: list[float]
     load_s: list[float]
-    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,8 @@ async def prove(system: System, plan: Plan, say: Console) -> Proof:
         quiet = list(load.outcomes)
         for number in range(plan.swaps):
             model = plan.models[(number + 1) % len(plan.models)]
-            wanted = catalog(model, slots=4 if number % 2 else 6)
+            # The settings change, too, but with the model that is compared: more slots are a slower request each.
+            wanted = catalog(model, slots=_SLOTS if model == first else _OTHER_SLOTS)
             killing = asyncio.create_task(_kill_old(system)) if plan.broken_switch else None
             answer = await system.apply(wanted)
             if killing is not None:
@@ -198,15 +199,11 @@ def show(proof: Proof, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="prove-swap", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = options("swap", __doc__, clients=8)
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=6)
     parser.add_argument("--models", type=Path, nargs="*", default=[], help="more GGUF files to swap between")
-    parser.add_argument("--out", type=Path, default=Path(".bench/swap.json"))
     parser.add_argument("--broken-switch", action="store_true")
     given = parser.parse_args(arguments)
     console = Console()
@@ -225,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with running(folder, catalog(models[0])) as system:
             proof = asyncio.run(prove(system, plan, console))
     show(proof, console)
-    return conclude(proof, proof.problems, given.out, console)
+    return conclude(proof, given.out, console)
 
 
 if __name__ == "__main__":
