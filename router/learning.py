@@ -83,7 +83,10 @@ class Calibration:
         key = way(feedback.steps, feedback.model)
         at_s = min(feedback.at_s, self._clock_s())
         belief = self._beliefs.pop(key, Offset(at_s=at_s)).at(at_s, self.half_life_s)
-        self._beliefs[key] = belief.told(feedback.prior, feedback.quality, feedback.weight)
+        told = belief.told(feedback.prior, feedback.quality, feedback.weight)
+        # Who asks again does not praise, however bad the answer was expected to be.
+        praised = feedback.source == "retried" and told.mean > belief.mean
+        self._beliefs[key] = belief if praised else told
         if len(self._beliefs) > _MAX_WAYS:
             self._beliefs.popitem(last=False)
         self._shown_until_s = 0.0

@@ -267,6 +267,13 @@ class Router(Model):
         le=31_536_000,
         description="after so long without news, half of what feedback has taught is forgotten; three days",
     )
+    retry_window_s: float = Field(
+        120.0,
+        ge=0,
+        le=3600,
+        description="a conversation that its reader sends again so soon after the answer speaks against that answer; "
+        "0: it tells nothing",
+    )
 
 
 class Catalog(Model):

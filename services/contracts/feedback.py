@@ -10,9 +10,10 @@ from typing import Literal
 
 import msgspec
 
-Source = Literal["client", "schema", "verified"]
+Source = Literal["client", "schema", "verified", "retried"]
 """`client`: somebody said so. `schema`: the answer is not in the form that was asked for. `verified`: the estimate of a
-cascade's verifier."""
+cascade's verifier. `retried`: the same was asked again, more often than of other ways; it lowers what is expected, or
+changes nothing."""
 
 
 class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -23,7 +23,7 @@ from services.controller.reconciler import Instance
 from services.controller.rollout import Rollout
 
 _ENDED_WELL = frozenset({"stop", "tool_calls"})
-_WORTH: dict[Source | None, int] = {None: 0, "verified": 1, "schema": 2, "client": 3}
+_WORTH: dict[Source | None, int] = {None: 0, "retried": 1, "verified": 2, "schema": 3, "client": 4}
 """Whose word on an answer counts: of several the last of the highest. None: how it ended."""
 _REMEMBERED = 100_000
 

@@ -57,7 +57,9 @@ class Answer:
 class Asking:
     """A task on its way. Use as a context: leaving it with an error records that error."""
 
-    def __init__(self, edge: Edge, exchange: Exchange, request: Request, model: str, wishes: WishesIn) -> None:
+    def __init__(
+        self, edge: Edge, exchange: Exchange, request: Request, model: str, wishes: WishesIn, user: str = ""
+    ) -> None:
         self._edge = edge
         self._exchange = exchange
         self._settled = False
@@ -80,6 +82,9 @@ class Asking:
             traceparent=_traceparent(exchange),
         )
         self._shadow = shadows.wanted(exchange.state.snapshot, self.task)
+        self._user = user
+        self._retry_window_s = exchange.state.snapshot.catalog.router.retry_window_s
+        self._question: bytes | None = None
         self._call = Call(edge.bus, edge.roster, self.task)
 
     @property
@@ -89,6 +94,7 @@ class Asking:
 
     async def __aenter__(self) -> Asking:
         self._exchange.routed = True
+        self._question = self._edge.retries.asked(self.task, self._user, self._retry_window_s)
         return self
 
     async def __aexit__(
@@ -98,6 +104,7 @@ class Asking:
             failure = _failure(error)
             completing = asyncio.create_task(self._complete_failed(failure))
             self._edge.decisions.keep_later(self.task.id, completing)
+            self._edge.retries.ended(self._question, None, self._retry_window_s)
 
     async def events(self) -> AsyncIterator[Event]:
         """The events of the answer, `Started` noted and left out.
@@ -173,8 +180,11 @@ class Asking:
             steps=decision.steps + finished.steps,
         )
         self._edge.decisions.keep(decision)
-        if self._form is not None and finished.reason == "stop":
+        whole = finished.reason == "stop"
+        if self._form is not None and whole:
             self._judge(decision, self._form)
+        if self._question is not None:
+            self._watch(decision if whole and decision.prior_quality is not None else None)
         if self._shadow is not None and self._shadow != decision.component:
             deadline_s = self._exchange.state.snapshot.catalog.router.deadline_ms / 1000
             self._edge.shadows.send(self.task, self._shadow, decision, "".join(self._written), deadline_s)
@@ -185,6 +195,14 @@ class Asking:
         if (why := misfit("".join(self._written), form)) is not None:
             log.info("answer_misfit", id=decision.id, component=decision.component, why=why)
             self._edge.signals.send(verdict_on(decision, 0.0, "schema"))
+
+    def _watch(self, decision: Decision | None) -> None:
+        """Note an answer that may be asked for again, and pass on what has come of earlier ones."""
+        answer = None if decision is None else verdict_on(decision, 0.0, "retried")
+        self._edge.retries.ended(self._question, answer, self._retry_window_s)
+        for verdict in self._edge.retries.take():
+            log.info("asked_again", id=verdict.decision_id, steps=verdict.steps, quality=round(verdict.quality, 3))
+            self._edge.signals.send(verdict)
 
     async def _complete_failed(self, failure: TurnoutError) -> Decision:
         decision = self._completed(await self.decision())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.gateway.answers import chat_out
 from services.gateway.asking import Asking, check_model, check_size
 from services.gateway.body import read_json
@@ -15,7 +17,8 @@ from services.gateway.translate import ImageAt, contents, to_chat
 
 async def chat(edge: Edge, exchange: Exchange) -> None:
     """Answer a conversation, streamed or whole."""
-    body = parse(ChatBody, await read_json(exchange))
+    raw = await read_json(exchange)
+    body = parse(ChatBody, raw)
     check_model(edge, exchange, body.model)
     parts = contents(body)
     wanted = [
@@ -26,7 +29,7 @@ async def chat(edge: Edge, exchange: Exchange) -> None:
         async with while_connected(exchange):
             images = await edge.images.take(wanted, exchange.state.gateway, stored) if wanted else {}
             request = to_chat(body, parts, images)
-            asking = Asking(edge, exchange, request, body.model, body.turnout)
+            asking = Asking(edge, exchange, request, body.model, body.turnout, _user(raw))
             check_size(edge, asking.task, exchange.body_bytes)
             async with asking:
                 if request.stream:
@@ -41,3 +44,9 @@ async def chat(edge: Edge, exchange: Exchange) -> None:
     finally:
         if stored:
             edge.images.forget(stored)
+
+
+def _user(raw: dict[str, Any]) -> str:
+    """Who asks, in the client's words, where many do under one key."""
+    named = raw.get("safety_identifier") or raw.get("user")
+    return named if isinstance(named, str) else ""

@@ -16,6 +16,7 @@ from services.gateway.decisions import Decisions
 from services.gateway.fetch import Fetcher
 from services.gateway.images import Images
 from services.gateway.metrics import Metrics
+from services.gateway.retries import Retries
 from services.gateway.shadows import Shadows
 from services.gateway.signals import Signals
 from services.gateway.state import Live, State
@@ -34,6 +35,7 @@ class Edge:
     decisions: Decisions
     images: Images
     signals: Signals
+    retries: Retries
     shadows: Shadows
     started_s: float
 
@@ -46,8 +48,9 @@ async def edge(bus: Bus, roster: Roster, state: State) -> AsyncIterator[Edge]:
     decisions = Decisions(bus, metrics)
     fetcher, signals, shadows = Fetcher(), Signals(bus), Shadows(bus, roster, metrics)
     tasks = [asyncio.create_task(_loudly(live.follow())), asyncio.create_task(_loudly(decisions.write()))]
+    images, retries = Images(bus, fetcher), Retries(time.monotonic)
     try:
-        yield Edge(bus, roster, live, metrics, decisions, Images(bus, fetcher), signals, shadows, time.time())
+        yield Edge(bus, roster, live, metrics, decisions, images, signals, retries, shadows, time.time())
     finally:
         for task in tasks:
             task.cancel()

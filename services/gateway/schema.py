@@ -210,7 +210,7 @@ class FeedbackBody(Section):
     quality: float = Field(ge=0, le=1, description="0: useless, 1: good")
 
 
-# Parameters of OpenAI's that change nothing here, with the values of which that is true. None: any value.
+# Parameters of OpenAI's that change nothing of an answer, with the values of which that is true. None: any value.
 HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "user": None,
     "metadata": None,

@@ -80,6 +80,7 @@ class Router:
         self.tasks: list[Task] = []
         self.refuse: TurnoutError | None = None
         self.degraded: str | None = None
+        self.prior_quality: float | None = None
         self.hold: Callable[[], Awaitable[None]] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._announcer = Announcer(bus, self._beat)
@@ -136,6 +137,7 @@ class Router:
                 Candidate((name,), 0.9, 0.00125, 0.0, 1.0),
             ),
             degraded=self.degraded,
+            prior_quality=self.prior_quality,
         )
         await self.bus.publish(reply, encode(Routed(decision, failure)))
 

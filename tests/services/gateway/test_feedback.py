@@ -18,6 +18,8 @@ from services.contracts.errors import UpstreamError
 from services.contracts.events import Delta, Event, Finished, Usage
 from services.contracts.feedback import FEEDBACK_DECODER, Feedback
 from services.contracts.messages import Task
+from services.gateway import edge as edges
+from services.gateway.retries import Retries
 from tests.services.gateway.support import Scripted, catalog, chat, front
 
 
@@ -131,3 +133,44 @@ async def test_a_clients_word_goes_before_that_of_a_check() -> None:
         line = json.loads((await client.get("/admin/decisions")).text)
     assert line["id"] == id_
     assert line["quality"] == 1.0
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_asked_again_after_reading_is_a_verdict_of_its_own(monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
+    clock, bus = Clock(), MemoryBus()
+    monkeypatch.setattr(edges, "Retries", lambda _: Retries(clock))
+    async with front({"small": Scripted(), "big": Scripted()}, bus=bus) as gate:
+        gate.router.prior_quality = 0.7
+
+        async def ask(text: str, model: str = "auto") -> str:
+            answer = await gate.ask(text, model=model, stream=stream, user="ann")
+            clock.now_s += 30
+            return answer.headers["x-turnout-decision-id"]
+
+        for number in range(10):
+            await ask(f"other {number}", "big")
+        first = await ask("why?")
+        again = await ask("why?", "big")
+        clock.now_s += 1000
+        await ask("something else")
+        await gate.edge.signals.finish()
+        told = [[v.quality < 0.7 for v in await recorded(bus, id_, "retried")] for id_ in (first, again)]
+    assert told == [[True], []]
+
+
+async def test_the_catalog_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Retries(Clock())
+    monkeypatch.setattr(edges, "Retries", lambda _: held)
+    rules = catalog()
+    off = rules.catalog.router.model_copy(update={"retry_window_s": 0.0})
+    snapshot = rules.model_copy(update={"catalog": rules.catalog.model_copy(update={"router": off})})
+    async with front(snapshot=snapshot) as gate:
+        await gate.ask()
+    assert not held._questions
