@@ -129,6 +129,26 @@ def simulate(
     raise typer.Exit(guarded(lambda: run(plan, out)))
 
 
+@app.command(epilog="turnout up\n\nturnout eval check-simulate --component small")
+def check_simulate(
+    component: Annotated[str, typer.Option("--component", help="Whom to load; asked by this name.")],
+    url: Annotated[
+        str, typer.Option("--url", envvar="TURNOUT_URL", help="Where Turnout answers. Default: this machine.")
+    ] = "",
+    load: Annotated[
+        list[float] | None,
+        typer.Option("--load", help="Part of what it can do; repeatable. Default: 0.3, 0.6, 0.8, 0.95, 1.3."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long each load lasts.")] = 30.0,
+    calls: Annotated[int, typer.Option(min=8, help="Requests that are measured alone.")] = 40,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the figures as JSON.")] = None,
+) -> None:
+    """Hold the simulation against a running system: it gets real load, and nothing else should use it meanwhile."""
+    from evals.simulate.check import LOADS, run
+
+    raise typer.Exit(guarded(lambda: run(url, component, tuple(load or LOADS), seconds, calls, out)))
+
+
 @app.command(epilog="turnout up\n\nturnout eval live --out live-report")
 def live(
     suite: Annotated[

@@ -9,6 +9,7 @@ components:
     service_s: {p50: 0.4, p99: 1.6}            # log-normal; or {times: [0.3, 0.5]}; or
                                                # {table: outcomes.parquet, model: gpt-4}: as they were measured
     slots: 4                      # requests at once, per replica
+    slowdown: [1, 1.3, 1.6, 2]    # times as long as alone with 1, 2, … of them; leave it out where they do not share
     replicas: 2
     most_replicas: 64             # leave it out for no autoscaling
     start_s: 8                    # until a new replica serves
@@ -47,6 +48,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: float
     service_s: Service
     slots: int = 1
+    slowdown: tuple[float, ...] = ()
     replicas: int = 1
     most_replicas: int | None = None
     start_s: float = 5.0
@@ -98,6 +100,10 @@ def _problem(plan: Plan) -> str | None:
             return f"{name}: slots and replicas must be at least 1, queue at least 0, share within 0..1"
         if part.most_replicas is not None and part.most_replicas < part.replicas:
             return f"{name}: most_replicas is less than replicas"
+        if part.slowdown and (part.most_replicas or part.replicas) != part.replicas:
+            return f"{name}: slowdown goes with a fixed number of replicas, without most_replicas"
+        if min(part.slowdown, default=1.0) <= 0:
+            return f"{name}: slowdown must be above 0"
     return None
 
 

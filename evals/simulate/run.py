@@ -14,6 +14,7 @@ from evals.console import show
 from evals.progress import Tell, bar, silent
 from evals.simulate.config import Part, Plan, read_plan, service_times
 from evals.simulate.queue import Floats, Scaling, Served, serve
+from evals.simulate.shared import serve_shared
 
 _WARM_SERVICES = 3.0
 _HOUR_S = 3600.0
@@ -75,27 +76,24 @@ def _point(plan: Plan, times: dict[str, Floats], rate: float) -> Point:
     shares = [part.share for part in plan.components.values()]
     goes_to = rng.choice(len(shares), size=n, p=np.array(shares) / sum(shares))
     # The system begins empty: until it has filled, answers come faster than they will.
-    cold_s = min(_WARM_SERVICES * max(float(found.mean()) for found in times.values()), float(arrivals[-1]) / 2)
-    served: dict[str, Served] = {}
+    cold_s = min(_WARM_SERVICES * max(float(drawn.mean()) for drawn in times.values()), float(arrivals[-1]) / 2)
+    found: dict[str, Served] = {}
     warm: dict[str, Floats] = {}
     for at, (name, part) in enumerate(plan.components.items()):
         mine = arrivals[goes_to == at]
         services = rng.choice(times[name], size=len(mine))
         begin = part.replicas if plan.cold else _settled(part, rate, float(times[name].mean()), plan.busy)
-        scaling = Scaling(
-            part.replicas, part.most_replicas or part.replicas, plan.scale_every_s, plan.busy, part.start_s
-        )
-        served[name] = serve(mine, services, part.slots, part.queue, plan.deadline_s, begin, scaling)
-        warm[name] = served[name].latency_s[mine >= cold_s]
+        found[name] = served(plan, part, mine, services, begin)
+        warm[name] = found[name].latency_s[mine >= cold_s]
     latencies = np.concatenate(list(warm.values()))
     latencies = latencies[np.isfinite(latencies)]
-    answered = {name: int(np.isfinite(found.latency_s).sum()) for name, found in served.items()}
+    answered = {name: int(np.isfinite(one.latency_s).sum()) for name, one in found.items()}
     accepted = sum(answered.values())
     usd = sum(
-        answered[name] * part.request_usd + served[name].replica_s / _HOUR_S * part.replica_usd_per_hour
+        answered[name] * part.request_usd + found[name].replica_s / _HOUR_S * part.replica_usd_per_hour
         for name, part in plan.components.items()
     )
-    capacity = sum(found.capacity_s for found in served.values())
+    capacity = sum(one.capacity_s for one in found.values())
     return Point(
         rate=rate,
         requests=n,
@@ -103,10 +101,18 @@ def _point(plan: Plan, times: dict[str, Floats], rate: float) -> Point:
         p50_s=float(np.percentile(latencies, 50)) if len(latencies) else math.nan,
         p99_s=float(np.percentile(latencies, 99)) if len(latencies) else math.nan,
         refused=1 - accepted / n,
-        utilisation=min(1.0, sum(found.busy_s for found in served.values()) / capacity) if capacity else 0.0,
+        utilisation=min(1.0, sum(one.busy_s for one in found.values()) / capacity) if capacity else 0.0,
         usd_per_1k=usd / accepted * _PER_1K if accepted else math.nan,
-        replicas={name: found.most_replicas for name, found in served.items()},
+        replicas={name: one.most_replicas for name, one in found.items()},
     )
+
+
+def served(plan: Plan, part: Part, arrivals: Floats, services: Floats, begin: int) -> Served:
+    """What comes of these requests at one component that begins with so many replicas."""
+    if part.slowdown:
+        return serve_shared(arrivals, services, part.slots, part.queue, plan.deadline_s, part.replicas, part.slowdown)
+    scaling = Scaling(part.replicas, part.most_replicas or part.replicas, plan.scale_every_s, plan.busy, part.start_s)
+    return serve(arrivals, services, part.slots, part.queue, plan.deadline_s, begin, scaling)
 
 
 def _settled(part: Part, rate: float, mean_s: float, busy: float) -> int:

@@ -14,6 +14,7 @@ from evals.cli import app
 from evals.simulate.config import Part, Plan, Service, service_times
 from evals.simulate.queue import Scaling, Served, serve
 from evals.simulate.run import simulate
+from evals.simulate.shared import serve_shared
 from tests.evals.routing.support import STRONG, table
 
 FIXED = Scaling(1, 1, 1.0, 0.7, 1.0)
@@ -40,6 +41,50 @@ def test_mean_wait_is_that_of_erlang(slots: int, offered: float) -> None:
     wait = float((found.latency_s - services).mean())
     assert wait == pytest.approx(_erlang_c(offered, slots) / (slots - offered), rel=0.08)
     assert found.busy_s / found.capacity_s == pytest.approx(offered / slots, rel=0.02)
+
+
+@pytest.mark.parametrize(("slots", "replicas", "queue"), [(1, 1, 10**9), (3, 2, 4), (2, 1, 0)])
+def test_without_a_slowdown_shared_slots_are_plain_ones(slots: int, replicas: int, queue: int) -> None:
+    arrivals, services = _load(0.9 * slots * replicas, 3000, 1.0)
+
+    plain = serve(arrivals, services, slots, queue, math.inf, replicas, Scaling(replicas, replicas, 1.0, 0.7, 1.0))
+    shared = serve_shared(arrivals, services, slots, queue, math.inf, replicas, (1.0,))
+
+    np.testing.assert_allclose(shared.latency_s, plain.latency_s, atol=1e-6)
+    assert shared.busy_s / shared.capacity_s == pytest.approx(plain.busy_s / plain.capacity_s, abs=0.01)
+
+
+@pytest.mark.parametrize("spread", ["exponential", "constant"])
+def test_a_shared_processor_takes_as_long_as_theory_says(spread: str) -> None:
+    """The mean time is E[S] / (1 - load), whatever the distribution. Source: Sakata, Noguchi and Oizumi, 1971."""
+    arrivals, services = _load(0.7, 200_000, 1.0)
+    work = services if spread == "exponential" else np.ones_like(services)
+
+    found = serve_shared(arrivals, work, 500, 0, math.inf, 1, tuple(range(1, 501)))
+
+    assert not np.isnan(found.latency_s).any()
+    assert found.latency_s.mean() == pytest.approx(1 / (1 - 0.7), rel=0.05)
+
+
+def test_slots_that_share_refuse_what_neither_fits_nor_comes_in_time() -> None:
+    arrivals, services = _load(10, 5000, 1.0)
+
+    short = serve_shared(arrivals, services, 4, 4, math.inf, 1, (1.0, 2.0, 3.0, 4.0))
+    late = serve_shared(arrivals, services, 4, 10**9, 12.0, 1, (1.0, 2.0, 3.0, 4.0))
+
+    assert np.isnan(short.latency_s).mean() == pytest.approx(0.9, abs=0.03)  # it does one of ten a second
+    assert np.isnan(late.latency_s).mean() == pytest.approx(0.9, abs=0.03)
+
+
+def test_a_plan_says_how_much_slower_full_slots_are() -> None:
+    times = np.ones(10)
+    alike = Part(1.0, Service(times=(1.0,)), slots=4)
+    sharing = Part(1.0, Service(times=(1.0,)), slots=4, slowdown=(1.0, 1.5, 2.0, 2.5))
+
+    plain, slower = (simulate(Plan({"a": part}, rates=(1.0,)), {"a": times})[0] for part in (alike, sharing))
+
+    assert slower.p50_s > plain.p50_s
+    assert slower.utilisation > plain.utilisation
 
 
 def _overloaded(deadline_s: float, queue: int) -> Served:
@@ -126,6 +171,8 @@ def test_the_command_writes_its_points(tmp_path: Path) -> None:
         ("components:\n  a: {share: 1, service_s: {p50: 0}}", "must be above 0"),
         ("components:\n  a: {share: 1, service_s: {}}", "service_s needs"),
         ("components:\n  a: {share: 1, service_s: {p50: 1}, slot: 2}", "slot"),
+        ("components:\n  a: {share: 1, service_s: {p50: 1}, slowdown: [1, 2], most_replicas: 4}", "fixed number"),
+        ("components:\n  a: {share: 1, service_s: {p50: 1}, slowdown: [0]}", "slowdown must be above 0"),
         ("rates: [0]\ncomponents:\n  a: {share: 1, service_s: {p50: 1}}", "must be above 0"),
     ],
 )

@@ -1,0 +1,186 @@
+"""`turnout eval check-simulate`: the simulation beside the running system, under the same load.
+
+One component is measured alone, and with its slots filled; from that the simulation says what should happen at other
+rates. Then the requests are sent, at random moments, and both are printed side by side. A run is short, so the
+simulation is repeated as often as it takes to see what chance alone would do in a run of that length.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from evals.console import show
+from evals.progress import Tell, bar
+from evals.simulate.config import Part, Plan, Service
+from evals.simulate.probe import Measured, Place, Probe, probing
+from evals.simulate.queue import Floats
+from evals.simulate.run import served
+from services.contracts.errors import ConfigError
+from services.controller.client import Client
+
+LOADS = (0.3, 0.6, 0.8, 0.95, 1.3)
+REPEATS = 200
+_WARM_CALLS = 4
+_WARM_SERVICES = 3.0
+_SHOWN_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One run, measured or simulated. Times in seconds, of what was answered; shares 0..1."""
+
+    p50_s: float
+    p99_s: float
+    refused: float
+    in_use: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One rate: what was seen, the median of what was simulated, and where 90 % of the simulated runs are."""
+
+    load: float
+    rate: float
+    requests: int
+    measured: Figures
+    simulated: Figures
+    low: Figures
+    high: Figures
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What was measured beforehand: service times of one request at a time, and how much longer more at once take."""
+
+    place: Place
+    service_s: Floats
+    slowdown: tuple[float, ...]
+
+    @property
+    def rate(self) -> float:
+        """Requests per second that keep every slot in use."""
+        return self.place.slots * self.place.replicas / (float(self.service_s.mean()) * self.slowdown[-1])
+
+
+def run(url: str, component: str, loads: Sequence[float], seconds: float, calls: int, out: Path | None) -> int:
+    """Measure, simulate, print. Exit code 1 if a request got neither an answer nor a refusal."""
+    if not loads or min(loads) <= 0:
+        raise ConfigError("a load must be above 0")
+    found: list[Compared] = []
+    failed: list[str] = []
+
+    async def work(probe: Probe) -> int:
+        with bar(len(loads) + 2) as tell:
+            alone = await measure(probe, calls, tell)
+            for number, load in enumerate(loads):
+                rate = load * alone.rate
+                tell(f"{rate:.3g} requests/s")
+                arrivals = arrivals_of(rate, seconds, np.random.default_rng(number))
+                measured = await probe.open(arrivals)
+                failed.extend(measured.failed)
+                found.append(compared(load, rate, arrivals, measured, alone, seconds))
+        _tell_alone(component, alone)
+        return 0
+
+    probing(Client.make(url), component, work)
+    show(_table(component, found))
+    for error in failed[:_SHOWN_FAILURES]:
+        Console(stderr=True).print(f"failed: {error}", markup=False)
+    if out is not None:
+        out.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+async def measure(probe: Probe, calls: int, tell: Tell) -> Alone:
+    """The component with one request at a time, then with 2, 4, … and all slots filled."""
+    place = await probe.place()
+    tell("one at a time")
+    await probe.closed(1, _WARM_CALLS)
+    service_s = await probe.closed(1, calls)
+    tell("several at once")
+    known = {1: 1.0}
+    for inside in levels(place.slots):
+        took_s = await probe.closed(inside * place.replicas, max(calls, 8 * inside * place.replicas))
+        known[inside] = float(took_s.mean() / service_s.mean())
+    points = sorted(known)
+    slowdown = np.interp(np.arange(1, place.slots + 1), points, [known[point] for point in points])
+    return Alone(place, service_s, tuple(np.maximum(slowdown, 1e-3).tolist()))
+
+
+def levels(slots: int) -> list[int]:
+    """How many at once to measure: powers of two, and all."""
+    return sorted({2**power for power in range(1, slots.bit_length()) if 2**power <= slots} | ({slots} - {1}))
+
+
+def arrivals_of(rate: float, seconds: float, rng: np.random.Generator) -> Floats:
+    """Poisson arrivals, seconds from the beginning; at least one."""
+    return np.cumsum(rng.exponential(1 / rate, max(1, round(rate * seconds))))
+
+
+def compared(load: float, rate: float, arrivals: Floats, measured: Measured, alone: Alone, seconds: float) -> Compared:
+    """What was seen beside what the simulation makes of a load like it."""
+    place = alone.place
+    service = Service(times=tuple(alone.service_s.tolist()))
+    part = Part(1.0, service, place.slots, alone.slowdown, place.replicas, queue=place.queue)
+    plan = Plan({"": part}, deadline_s=math.inf)
+    cold_s = _WARM_SERVICES * float(alone.service_s.mean())
+    runs = []
+    for seed in range(REPEATS):
+        rng = np.random.default_rng(1000 + seed)
+        drawn = arrivals_of(rate, seconds, rng)
+        # What was measured alone is a sample, too: another one would have been as good.
+        sample = rng.choice(alone.service_s, size=len(alone.service_s))
+        done = served(plan, part, drawn, rng.choice(sample, size=len(drawn)), place.replicas)
+        runs.append(figures(drawn, done.latency_s, done.busy_s / done.capacity_s, cold_s))
+    middle, low, high = (_quantile(runs, rank) for rank in (0.5, 0.05, 0.95))
+    seen = figures(arrivals, measured.latency_s, measured.in_use, cold_s)
+    return Compared(load, rate, len(arrivals), seen, middle, low, high)
+
+
+def figures(arrivals: Floats, latency_s: Floats, in_use: float, cold_s: float) -> Figures:
+    """The figures of one run, without those that came while it filled."""
+    warm = latency_s[arrivals >= min(cold_s, float(arrivals[-1]) / 2)]
+    answered = warm[np.isfinite(warm)]
+    p50_s, p99_s = np.percentile(answered, (50, 99)) if len(answered) else (math.nan, math.nan)
+    return Figures(float(p50_s), float(p99_s), float(np.isnan(latency_s).mean()), in_use)
+
+
+def _quantile(runs: Sequence[Figures], rank: float) -> Figures:
+    rows = np.array([(run.p50_s, run.p99_s, run.refused, run.in_use) for run in runs])
+    return Figures(*np.nanquantile(rows, rank, axis=0).tolist())
+
+
+def _tell_alone(component: str, alone: Alone) -> None:
+    p50_s, p99_s = np.percentile(alone.service_s, (50, 99))
+    slower = ", ".join(f"{factor:.2f}" for factor in alone.slowdown[:8])
+    Console().print(
+        f"{component}: {alone.place.replicas} x {alone.place.slots} slots, queue of {alone.place.queue}; alone p50 "
+        f"{p50_s:.3f} s, p99 {p99_s:.3f} s; times as long with 1, 2, … at once: {slower}; full at {alone.rate:.3g}/s",
+        highlight=False,
+    )
+
+
+def _table(component: str, found: Sequence[Compared]) -> Table:
+    table = Table(title=f"{component}: measured | simulated [90 % of runs of this length]")
+    for heading in ("load", "requests/s", "requests", "p50 s", "p99 s", "refused", "in use"):
+        table.add_column(heading, justify="right")
+    for one in found:
+        seen, said, low, high = one.measured, one.simulated, one.low, one.high
+        table.add_row(
+            f"{one.load:.0%}",
+            f"{one.rate:.3g}",
+            f"{one.requests:,}",
+            f"{seen.p50_s:.3f} | {said.p50_s:.3f} [{low.p50_s:.3f}, {high.p50_s:.3f}]",
+            f"{seen.p99_s:.3f} | {said.p99_s:.3f} [{low.p99_s:.3f}, {high.p99_s:.3f}]",
+            f"{seen.refused:.1%} | {said.refused:.1%} [{low.refused:.1%}, {high.refused:.1%}]",
+            f"{seen.in_use:.0%} | {said.in_use:.0%} [{low.in_use:.0%}, {high.in_use:.0%}]",
+        )
+    return table

@@ -1,0 +1,96 @@
+"""The simulation beside a running gateway: both are asked, and both are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from evals.cli import app
+from evals.simulate import check as checking
+from evals.simulate.check import Alone, levels
+from evals.simulate.probe import Measured, Place
+from evals.simulate.queue import serve
+from services.contracts.errors import UpstreamError
+from services.contracts.events import Delta, Event, Finished, Usage
+from services.contracts.messages import Task
+from tests.evals.simulate.test_simulate import FIXED
+from tests.services.gateway.support import Scripted, front
+
+
+async def slowly(_task: Task) -> AsyncIterator[Event]:
+    await asyncio.sleep(0.1)
+    yield Delta("done")
+    yield Finished(Usage(1, 1))
+
+
+async def check(url: str, *arguments: str) -> tuple[int, str]:
+    result = await asyncio.to_thread(
+        CliRunner().invoke, app, ["check-simulate", "--url", url, "--component", "small", *arguments]
+    )
+    return result.exit_code, result.output
+
+
+async def test_it_measures_a_running_component_and_says_what_was_simulated(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    async with front({"small": Scripted(play=slowly, slots=2)}) as gate:
+        code, output = await check(
+            gate.url, "--load", "0.3", "--load", "3", "--seconds", "2", "--calls", "8", "--out", str(out)
+        )
+    assert code == 0, output
+    light, heavy = json.loads(out.read_text())
+    assert light["measured"]["p50_s"] > 0.1
+    assert light["low"]["p50_s"] <= light["simulated"]["p50_s"] <= light["high"]["p50_s"]
+    assert heavy["measured"]["refused"] > 0.2
+    assert heavy["simulated"]["refused"] > 0.2
+    assert heavy["measured"]["in_use"] > light["measured"]["in_use"]
+
+
+async def test_an_answer_that_fails_ends_the_measurement_with_its_message() -> None:
+    async def fails(_task: Task) -> AsyncIterator[Event]:
+        raise UpstreamError("the vendor is on holiday")
+        yield Delta()
+
+    async with front({"small": Scripted(play=fails)}) as gate:
+        code, output = await check(gate.url)
+    assert code == 1
+    assert "the vendor is on holiday" in output
+
+
+@pytest.mark.parametrize("component", ["big", "nobody"])
+async def test_a_component_without_an_instance_cannot_be_checked(component: str) -> None:
+    async with front() as gate:
+        code, output = await check(gate.url, "--component", component)
+    assert code == 78
+    assert "no instance is ready" in output
+
+
+def test_where_nobody_listens_it_says_so() -> None:
+    result = CliRunner().invoke(app, ["check-simulate", "--url", "http://127.0.0.1:9", "--component", "small"])
+    assert result.exit_code == 1
+    assert "no Turnout at" in result.output
+
+
+def test_a_system_that_is_what_it_was_measured_to_be_lies_within_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "REPEATS", 60)
+    inside = dict.fromkeys(("p50_s", "p99_s", "refused", "in_use"), 0)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        alone = Alone(Place(1, 4, 8), rng.exponential(0.1, 200), (1.0,))
+        arrivals = np.cumsum(rng.exponential(1 / 30, 300))
+        truth = serve(arrivals, rng.exponential(0.1, 300), 4, 8, math.inf, 1, FIXED)
+        seen = Measured(truth.latency_s, in_use=truth.busy_s / truth.capacity_s)
+        found = checking.compared(0.75, 30.0, arrivals, seen, alone, 10.0)
+        for name in inside:
+            inside[name] += getattr(found.low, name) <= getattr(found.measured, name) <= getattr(found.high, name)
+    assert min(inside.values()) >= 14, inside  # of 18 in the mean
+
+
+def test_slots_are_measured_at_powers_of_two_and_when_all_are_in_use() -> None:
+    assert [levels(slots) for slots in (1, 2, 4, 6, 64)] == [[], [2], [2, 4], [2, 4, 6], [2, 4, 8, 16, 32, 64]]
