@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from evals.outcomes.importers import import_files
+from evals.outcomes.read import read_table, write_table
 from services.contracts.errors import ConfigError
 
 DATA = Path(__file__).parent / "data"
@@ -32,6 +33,66 @@ def test_routellm_csv(tmp_path: Path) -> None:
         ("routellm-mmlu", "anatomy", "Broken", "strong", 1.0),
     ]
     assert [str(bad) for bad in table.bad] == [f"{path}:5: weak: 'maybe' is neither True, False nor a number"]
+
+
+def test_routellms_answers_beside_its_verdicts_are_no_models(tmp_path: Path) -> None:
+    path = tmp_path / "gsm8k_responses.csv"
+    said = '" 2 + 2 = 4, and\n""twice"" that is 8.\n#### 8\n\n","It is 9."'
+    path.write_text(
+        "prompt,cheap-v0.1,dear-1106,cheap-v0.1_response,dear-1106_response\n"
+        f"Ann\u2019s 2 + 2?  Twice?,True,False,{said}\n"
+        f'"A seen one, with ""quotes""?",True,True,{said}\n'
+        f"Bob\u2019s?,False,True,{said}\n",
+        encoding="utf-8",
+    )
+    seen = {"train_prompt": "a seen one", "eval_prompt": 'A seen one, with "quotes"?', "train_idx": 7, "eval_idx": 1}
+    (tmp_path / "contaminated_prompts.jsonl").write_text(json.dumps(seen) + "\n")
+
+    table = import_files("routellm", [path])
+
+    assert table.bad == ()
+    assert table.frame.select("source", "prompt_id", "prompt", "task", "model", "quality").rows() == [
+        ("routellm-gsm8k", "gsm8k_responses.csv#0", "Ann\u2019s 2 + 2?  Twice?", "gsm8k", "cheap-v0.1", 1.0),
+        ("routellm-gsm8k", "gsm8k_responses.csv#0", "Ann\u2019s 2 + 2?  Twice?", "gsm8k", "dear-1106", 0.0),
+        ("routellm-gsm8k", "gsm8k_responses.csv#2", "Bob\u2019s?", "gsm8k", "cheap-v0.1", 0.0),
+        ("routellm-gsm8k", "gsm8k_responses.csv#2", "Bob\u2019s?", "gsm8k", "dear-1106", 1.0),
+    ]
+
+
+def test_a_question_that_routellm_has_twice_is_two_prompts_of_one_text(tmp_path: Path) -> None:
+    rows = "prompt,weak,strong\nWhich?,True,True\nWhich?,False,True\n"
+    paths = [tmp_path / "mmlu_physics.csv", tmp_path / "mmlu_optics.csv"]
+    for path in paths:
+        path.write_text(rows)
+
+    table = import_files("routellm", paths)
+    write_table(table, tmp_path / "out.parquet")
+    again = read_table(tmp_path / "out.parquet")
+
+    assert table.bad == again.bad == ()
+    assert again.frame.height == 8
+    assert again.frame["prompt_id"].n_unique() == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("contaminated_prompts.jsonl", b"{\n", "eval_prompt"),
+        ("contaminated_prompts.jsonl", b"[1]\n", "eval_prompt"),
+        ("contaminated_prompts.jsonl", b"\xff\n", "eval_prompt"),
+        ("mmlu_a.csv", b"prompt,m\nx\xff,True\n", "not a table of RouteLLM"),
+        ("mmlu_a.csv", b"prompt,m\n" + b"x" * (1 << 25) + b",True\n", "not a table of RouteLLM"),
+        ("mmlu_a.csv", b"", "needs a `prompt` column"),
+    ],
+)
+def test_a_file_of_routellms_that_cannot_be_read_is_an_error(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    (tmp_path / "mmlu_a.csv").write_text("prompt,m\nx,True\n")
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(ConfigError, match=says):
+        import_files("routellm", [tmp_path / "mmlu_a.csv"])
 
 
 def test_routerbench_pickle_as_pandas_wrote_it() -> None:
