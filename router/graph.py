@@ -40,7 +40,7 @@ from router.learning import Calibration
 from router.policy import Choice, World, choose, with_front
 from router.predictor import Predictor
 from router.refusal import refusal
-from router.session import Sessions
+from router.session import Sessions, conversation_of
 from router.verify import Verifier, as_asked, judge, with_evidence
 from services.bus.roster import Roster
 from services.contracts.beat import Beat
@@ -245,6 +245,7 @@ class Router:
             excluded=frozenset(journey.excluded),
             offsets=self._calibration.offsets(),
             held=self._sessions.held(journey.task),
+            conversation=conversation_of(journey.task),
         )
         return choose(journey.needs, journey.wanted_now(), world, journey.estimates, journey.output_tokens)
 

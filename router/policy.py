@@ -17,6 +17,7 @@ from router.predictor import Estimate
 from router.session import Held
 from services.contracts.beat import Beat
 from services.contracts.decision import Candidate
+from services.contracts.draw import draw
 
 # Service times assumed before an instance has shown its own, in seconds.
 _UNKNOWN_SERVICE_S = {"llm_local": 1.0, "llm_cloud": 2.0, "vision": 0.8, "retrieval": 0.05}
@@ -24,6 +25,7 @@ _UNKNOWN_OTHER_S = 0.5
 _UNKNOWN = Estimate(0.5, 0.5)
 _UNKNOWN_PREFILL_TPS = 1000.0
 _MOST_SAVED = 0.9
+_AS_GOOD_AS_FIRST = 1.1
 # Source: https://platform.openai.com/docs/guides/prompt-caching
 _LEAST_CACHED_TOKENS = 1024
 WAKE_S = 5.0
@@ -66,6 +68,7 @@ class World:
         profiles: by component. relevance: probability that the documents answer the question, 0..1.
         offsets: what feedback has taught of each way (`router.learning`).
         held: who has the beginning of this conversation in its cache.
+        conversation: its name, the same for every router and every turn (`router.session`).
     """
 
     beats: Sequence[Beat]
@@ -75,6 +78,7 @@ class World:
     excluded: frozenset[str] = frozenset()
     offsets: Mapping[str, float] = field(default_factory=dict)
     held: Held | None = None
+    conversation: str = ""
 
 
 @dataclass(frozen=True)
@@ -234,14 +238,38 @@ def _question_usd(models: Sequence[Plan], needs: Needs, wanted: Wanted) -> float
 
 
 def _quickest(world: World) -> dict[str, Beat]:
-    found: dict[str, Beat] = {}
+    """Of each component the instance that finishes first."""
+    found: dict[str, list[Beat]] = {}
     for beat in world.beats:
-        if beat.instance in world.excluded:
-            continue
-        rival = found.get(beat.component)
-        if rival is None or _times(beat, world)[1] < _times(rival, world)[1]:
-            found[beat.component] = beat
-    return found
+        if beat.instance not in world.excluded:
+            found.setdefault(beat.component, []).append(beat)
+    return {component: beats[0] if len(beats) == 1 else _first(beats, world) for component, beats in found.items()}
+
+
+def _first(beats: Sequence[Beat], world: World) -> Beat:
+    """Of several the one that finishes first.
+
+    Times are estimates. Among those that are as good as first it is the one that holds the conversation, else one of
+    the least busy, and of them always the same for a conversation, whichever router chooses: what follows will find
+    its beginning there.
+
+    Source: rendezvous hashing, Thaler and Ravishankar, 1998.
+    """
+    finish_s = [_times(beat, world)[1] for beat in beats]
+    latest_s = min(finish_s) * _AS_GOOD_AS_FIRST
+    near = [beat for beat, at_s in zip(beats, finish_s, strict=True) if at_s <= latest_s]
+    if world.held is not None:
+        for beat in near:
+            if beat.instance == world.held.instance:
+                return beat
+    least = min(_ahead(beat, world) / beat.slots for beat in near)
+    idle = [beat for beat in near if _ahead(beat, world) / beat.slots == least]
+    return max(idle, key=lambda beat: draw(f"{world.conversation} {beat.instance}", "instance"))
+
+
+def _ahead(beat: Beat, world: World) -> int:
+    """Tasks that an instance has been given and not done."""
+    return beat.in_use + beat.queued + world.pending.get(beat.instance, 0)
 
 
 def _helper(best: Mapping[str, Beat], needs: Needs, capability: str) -> Beat | None:
@@ -313,7 +341,7 @@ def _times(beat: Beat, world: World) -> tuple[float, float]:
     """(seconds until a slot is free, seconds until the answer is complete)."""
     service_s = beat.speed.service_s or _UNKNOWN_SERVICE_S.get(beat.kind, _UNKNOWN_OTHER_S)
     finish_s = service_s - _saved_s(beat, world, service_s)
-    ahead = beat.in_use + beat.queued + world.pending.get(beat.instance, 0)
+    ahead = _ahead(beat, world)
     wait_s = 0.0 if ahead < beat.slots else service_s * (ahead - beat.slots + 1) / beat.slots
     if beat.state == "asleep":
         wait_s = WAKE_S

@@ -6,6 +6,7 @@ Collisions and conversations that have been forgotten cost a worse choice and no
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,23 @@ class Held:
     component: str
     instance: str
     tokens: int
+
+
+def conversation_of(task: Task) -> str:
+    """A name that every router gives a conversation, on its first turn and on all that follow: it begins alike.
+
+    Work that is no conversation has a name for each request.
+    """
+    request = task.request
+    if not isinstance(request, ChatRequest):
+        return task.root
+    digest = hashlib.blake2b(task.tenant.encode(), digest_size=8)
+    for message in request.messages:
+        text = message.text.encode("utf-8", "replace")
+        digest.update(b"%s %d " % (message.role.encode(), len(text)) + text)
+        if message.role == "user":
+            break
+    return digest.hexdigest()
 
 
 class Sessions:

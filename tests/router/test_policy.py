@@ -69,9 +69,10 @@ def pick(
     pending: Mapping[str, int] | None = None,
     excluded: frozenset[str] = frozenset(),
     held: Held | None = None,
+    conversation: str = "",
 ) -> Choice:
     wanted = Wanted(floor, max_cost_usd, deadline_in_s, pinned, depth)
-    world = World(beats, PROFILES, pending or {}, relevance, excluded, held=held)
+    world = World(beats, PROFILES, pending or {}, relevance, excluded, held=held, conversation=conversation)
     return choose(needs, wanted, world, estimates, 100.0)
 
 
@@ -217,6 +218,39 @@ def test_pinned_component_is_not_judged_by_the_floor() -> None:
 def test_operator_quality_overrides_the_predictor() -> None:
     world = World((SMALL,), {"small": Profile("tiny", 0.1)}, {})
     assert choose(CHAT, Wanted(0.6, None, 60), world, ESTIMATES, 10).degraded is not None
+
+
+TWINS = [beat("small", "llm_local", n) for n in (1, 2, 3)]
+
+
+def seat(conversation: str, *beats: Beat) -> str:
+    """Which instance a conversation is sent to."""
+    return pick(*beats, conversation=conversation).order[0].answering.instance
+
+
+def test_a_conversation_stays_with_one_of_equal_instances_whichever_router_chooses() -> None:
+    names = [str(number) for number in range(300)]
+    seats = {name: seat(name, *TWINS) for name in names}
+    assert seats == {name: seat(name, *reversed(TWINS)) for name in names}
+    assert all(60 < sum(taken == one.instance for taken in seats.values()) < 140 for one in TWINS)
+    left = {name: seat(name, *TWINS[:2]) for name in names}
+    assert all(left[name] == taken for name, taken in seats.items() if taken != "small-3")
+
+
+def test_a_conversation_moves_to_who_is_much_faster_or_less_busy() -> None:
+    slow, quick = TWINS[0], beat("small", "llm_local", 2, speed=Speed(service_s=0.8))
+    busy, free = beat("small", "llm_local", 1, in_use=2), TWINS[1]
+    for number in range(20):
+        assert seat(str(number), slow, quick) == "small-2"
+        assert seat(str(number), busy, free) == "small-2"
+
+
+def test_who_holds_the_conversation_keeps_it_among_those_as_good() -> None:
+    held = Held("small", "small-3", 1)
+    for number in range(20):
+        busy = beat("small", "llm_local", 3, in_use=1)
+        choice = pick(*TWINS[:2], busy, conversation=str(number), held=held)
+        assert choice.order[0].answering.instance == "small-3"
 
 
 def test_excluded_instance_is_not_tried_again() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from router.session import KEPT, KEPT_S, Held, Sessions
+from router.session import KEPT, KEPT_S, Held, Sessions, conversation_of
 from services.contracts.messages import ChatRequest, EmbedRequest, Message, Task, TextPart
 from tests.router.test_policy import beat
 
@@ -55,3 +55,21 @@ def test_whatever_a_request_holds_it_can_be_remembered() -> None:
         one = Task("t", "t", "auto", request, "", 0.0)
         sessions.remember(one, SMALL)
         assert sessions.held(one) is None
+
+
+def test_a_conversation_has_one_name_in_every_router_and_on_every_turn() -> None:
+    name = conversation_of(task("a"))
+    assert conversation_of(task("a", "b", "c", "d", "e")) == name
+    assert name == "66f67db30eb79892"  # whichever process computes it
+    others = [
+        task("b"),
+        task("a", tenant="else"),
+        Task("t", "t", "auto", ChatRequest((Message("user", "a"),)), "", 0.0),
+    ]
+    assert len({name, *map(conversation_of, others)}) == 4
+
+
+def test_whatever_is_no_conversation_has_a_name_of_its_own() -> None:
+    assert conversation_of(Task("t", "root", "auto", EmbedRequest(("a",)), "", 0.0)) == "root"
+    assert conversation_of(Task("t", "root", "auto", ChatRequest(()), "", 0.0))
+    assert conversation_of(task("\ud800"))
