@@ -1,8 +1,9 @@
 """`turnout eval check-simulate`: the simulation beside the running system, under the same load.
 
-One component is measured alone, and with its slots filled; from that the simulation says what should happen at other
-rates. Then the requests are sent, at random moments, and both are printed side by side. A run is short, so the
-simulation is repeated as often as it takes to see what chance alone would do in a run of that length.
+One component is measured alone, and with its slots filled; then requests are sent at other rates, at random moments;
+then it is measured again, since a machine is not as fast at all times. From both measurements the simulation says what
+should have happened to requests that arrive at those very moments, and both are printed side by side. How long each
+takes is drawn from what was measured, again and again, to see what chance alone would do in so short a run.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Alone:
-    """What was measured beforehand: service times of one request at a time, and how much longer more at once take."""
+    """How a component is by itself: service times of one request at a time, and how much longer more at once take."""
 
     place: Place
     service_s: Floats
@@ -69,29 +70,37 @@ class Alone:
         """Requests per second that keep every slot in use."""
         return self.place.slots * self.place.replicas / (float(self.service_s.mean()) * self.slowdown[-1])
 
+    def with_later(self, later: Alone) -> Alone:
+        """Both measurements as one."""
+        slowdown = tuple(float(factor) for factor in np.mean([self.slowdown, later.slowdown], axis=0))
+        return Alone(self.place, np.concatenate([self.service_s, later.service_s]), slowdown)
+
 
 def run(url: str, component: str, loads: Sequence[float], seconds: float, calls: int, out: Path | None) -> int:
     """Measure, simulate, print. Exit code 1 if a request got neither an answer nor a refusal."""
     if not loads or min(loads) <= 0:
         raise ConfigError("a load must be above 0")
-    found: list[Compared] = []
-    failed: list[str] = []
+    runs: list[tuple[float, Floats, Measured]] = []
+    measurements: list[Alone] = []
 
-    async def work(probe: Probe) -> int:
-        with bar(len(loads) + 2) as tell:
-            alone = await measure(probe, calls, tell)
+    async def work(probe: Probe) -> None:
+        with bar(len(loads) + 5) as tell:
+            measurements.append(await measure(probe, calls, tell))
             for number, load in enumerate(loads):
-                rate = load * alone.rate
+                rate = load * measurements[0].rate
                 tell(f"{rate:.3g} requests/s")
                 arrivals = arrivals_of(rate, seconds, np.random.default_rng(number))
-                measured = await probe.open(arrivals)
-                failed.extend(measured.failed)
-                found.append(compared(load, rate, arrivals, measured, alone, seconds))
-        _tell_alone(component, alone)
-        return 0
+                runs.append((rate, arrivals, await probe.open(arrivals)))
+            measurements.append(await measure(probe, calls, tell))
+            tell("simulating")
 
     probing(Client.make(url), component, work)
+    before, after = measurements
+    alone = before.with_later(after)
+    found = [compared(rate, arrivals, seen, alone) for rate, arrivals, seen in runs]
+    _tell_alone(component, alone, after.rate / before.rate - 1)
     show(_table(component, found))
+    failed = [error for _, _, seen in runs for error in seen.failed]
     for error in failed[:_SHOWN_FAILURES]:
         Console(stderr=True).print(f"failed: {error}", markup=False)
     if out is not None:
@@ -125,8 +134,8 @@ def arrivals_of(rate: float, seconds: float, rng: np.random.Generator) -> Floats
     return np.cumsum(rng.exponential(1 / rate, max(1, round(rate * seconds))))
 
 
-def compared(load: float, rate: float, arrivals: Floats, measured: Measured, alone: Alone, seconds: float) -> Compared:
-    """What was seen beside what the simulation makes of a load like it."""
+def compared(rate: float, arrivals: Floats, measured: Measured, alone: Alone) -> Compared:
+    """What was seen beside what the simulation makes of requests that arrive at the same moments."""
     place = alone.place
     service = Service(times=tuple(alone.service_s.tolist()))
     part = Part(1.0, service, place.slots, alone.slowdown, place.replicas, queue=place.queue)
@@ -135,14 +144,13 @@ def compared(load: float, rate: float, arrivals: Floats, measured: Measured, alo
     runs = []
     for seed in range(REPEATS):
         rng = np.random.default_rng(1000 + seed)
-        drawn = arrivals_of(rate, seconds, rng)
         # What was measured alone is a sample, too: another one would have been as good.
         sample = rng.choice(alone.service_s, size=len(alone.service_s))
-        done = served(plan, part, drawn, rng.choice(sample, size=len(drawn)), place.replicas)
-        runs.append(figures(drawn, done.latency_s, done.busy_s / done.capacity_s, cold_s))
+        done = served(plan, part, arrivals, rng.choice(sample, size=len(arrivals)), place.replicas)
+        runs.append(figures(arrivals, done.latency_s, done.busy_s / done.capacity_s, cold_s))
     middle, low, high = (_quantile(runs, rank) for rank in (0.5, 0.05, 0.95))
     seen = figures(arrivals, measured.latency_s, measured.in_use, cold_s)
-    return Compared(load, rate, len(arrivals), seen, middle, low, high)
+    return Compared(rate / alone.rate, rate, len(arrivals), seen, middle, low, high)
 
 
 def figures(arrivals: Floats, latency_s: Floats, in_use: float, cold_s: float) -> Figures:
@@ -158,18 +166,20 @@ def _quantile(runs: Sequence[Figures], rank: float) -> Figures:
     return Figures(*np.nanquantile(rows, rank, axis=0).tolist())
 
 
-def _tell_alone(component: str, alone: Alone) -> None:
+def _tell_alone(component: str, alone: Alone, drift: float) -> None:
     p50_s, p99_s = np.percentile(alone.service_s, (50, 99))
     slower = ", ".join(f"{factor:.2f}" for factor in alone.slowdown[:8])
     Console().print(
         f"{component}: {alone.place.replicas} x {alone.place.slots} slots, queue of {alone.place.queue}; alone p50 "
-        f"{p50_s:.3f} s, p99 {p99_s:.3f} s; times as long with 1, 2, … at once: {slower}; full at {alone.rate:.3g}/s",
+        f"{p50_s:.3f} s, p99 {p99_s:.3f} s; times as long with 1, 2, … at once: {slower}; full at {alone.rate:.3g}/s, "
+        f"{drift:+.0%} from the first measurement to the second",
         highlight=False,
+        soft_wrap=True,
     )
 
 
 def _table(component: str, found: Sequence[Compared]) -> Table:
-    table = Table(title=f"{component}: measured | simulated [90 % of runs of this length]")
+    table = Table(title=f"{component}: measured | simulated [90 % of simulated runs]")
     for heading in ("load", "requests/s", "requests", "p50 s", "p99 s", "refused", "in use"):
         table.add_column(heading, justify="right")
     for one in found:

@@ -150,23 +150,23 @@ class Probe:
         return float("nan"), None if response.status_code in _REFUSED else error_message(response)
 
 
-def probing(client: Client, component: str, work: Callable[[Probe], Awaitable[int]]) -> int:
+def probing(client: Client, component: str, work: Callable[[Probe], Awaitable[None]]) -> None:
     """Run `work` with a probe.
 
     Raises:
         TurnoutError: nothing answers there, or it stops answering.
     """
 
-    async def run() -> int:
+    async def run() -> None:
         headers = {"authorization": f"Bearer {client.key}"} if client.key else {}
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         async with httpx.AsyncClient(
             base_url=client.url, headers=headers, timeout=_TIMEOUT_S, limits=limits, trust_env=False
         ) as http:
-            return await work(Probe(http, component))
+            await work(Probe(http, component))
 
     try:
-        return asyncio.run(run())
+        asyncio.run(run())
     except httpx.ConnectError as error:
         raise TurnoutError(f"no Turnout at {client.url}: start it with `turnout up`") from error
     except (httpx.TransportError, httpx.InvalidURL) as error:

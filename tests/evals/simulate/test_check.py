@@ -86,7 +86,7 @@ def test_a_system_that_is_what_it_was_measured_to_be_lies_within_chance(monkeypa
         arrivals = np.cumsum(rng.exponential(1 / 30, 300))
         truth = serve(arrivals, rng.exponential(0.1, 300), 4, 8, math.inf, 1, FIXED)
         seen = Measured(truth.latency_s, in_use=truth.busy_s / truth.capacity_s)
-        found = checking.compared(0.75, 30.0, arrivals, seen, alone, 10.0)
+        found = checking.compared(30.0, arrivals, seen, alone)
         for name in inside:
             inside[name] += getattr(found.low, name) <= getattr(found.measured, name) <= getattr(found.high, name)
     assert min(inside.values()) >= 14, inside  # of 18 in the mean
