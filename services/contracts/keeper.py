@@ -8,8 +8,11 @@ from __future__ import annotations
 import msgspec
 
 
-class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An instance in a container of its own. The fields are those of the controller's `Instance`."""
+class Instance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One process that runs, or is to, in a container or not. `name` is unique among all that run at the same time.
+
+    On stand-by, it is built from the catalog that is to come and no router sends it anything yet.
+    """
 
     component: str
     kind: str
@@ -22,7 +25,7 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
 class Keep(msgspec.Struct, frozen=True, tag="keep"):
     """Run this instance in a copy of its component's template. One that runs already is left as it is."""
 
-    instance: Kept
+    instance: Instance
 
 
 class Let(msgspec.Struct, frozen=True, tag="let"):
@@ -43,7 +46,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """With `error` nothing was done; it says why."""
 
     error: str = ""
-    running: tuple[Kept, ...] = ()
+    running: tuple[Instance, ...] = ()
 
 
 class Ended(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable
 
 import msgspec
@@ -11,11 +10,10 @@ import msgspec
 from services.bus.port import Bus, Incoming, Subscription
 from services.contracts import subjects
 from services.contracts.errors import TurnoutError
-from services.contracts.keeper import ANSWER_DECODER, ENDED_DECODER, Answer, Ended, Keep, Kept, Let, Running, Wish
+from services.contracts.keeper import ANSWER_DECODER, ENDED_DECODER, Answer, Ended, Instance, Keep, Let, Running, Wish
 from services.contracts.messages import encode
 from services.controller.modules import GATEWAY, ROUTER
 from services.controller.process_driver import Ending, Handle
-from services.controller.reconciler import Instance
 from services.worker.background import Background
 
 DECLARED = frozenset((GATEWAY, ROUTER))
@@ -57,8 +55,7 @@ class ContainerDriver:
         Raises:
             TurnoutError: the keeper does not answer.
         """
-        found = await self._ask(Running())
-        return tuple(Instance(k.component, k.kind, k.name, k.generation, k.fingerprint) for k in found.running)
+        return (await self._ask(Running())).running
 
     async def start(self, instance: Instance) -> Handle:
         """See `process_driver.Driver.start`. One that runs already is taken over."""
@@ -67,7 +64,7 @@ class ContainerDriver:
             return Container(instance.name, ended, lambda _now: _end(ended))
         self._awaited[instance.name] = ended
         try:
-            answer = await self._ask(Keep(Kept(**dataclasses.asdict(instance))))
+            answer = await self._ask(Keep(instance))
         except TurnoutError as error:
             raise OSError(f"the keeper of containers does not answer: {error.message}") from error
         if answer.error:

@@ -30,6 +30,7 @@ from services.contracts.control import (
     Wake,
 )
 from services.contracts.errors import Conflict, InternalError, InvalidRequest, NotFound, TurnoutError
+from services.contracts.keeper import Instance
 from services.contracts.messages import encode
 from services.controller.autoscale import Watched, step
 from services.controller.changes import changes
@@ -38,7 +39,7 @@ from services.controller.counts import Counts, store
 from services.controller.journal import Journal
 from services.controller.judge import Judgement
 from services.controller.ordered import Look, ordered
-from services.controller.reconciler import Instance, Plan, Wanted, fingerprint, plan, wanted
+from services.controller.reconciler import Plan, Wanted, fingerprint, plan, wanted
 from services.controller.rollout import Parts, Rollout
 from services.controller.shadowing import hear
 from services.controller.silence import Silence

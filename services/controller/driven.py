@@ -18,11 +18,12 @@ from services.contracts import subjects
 from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.control import Apply, Order
 from services.contracts.errors import TurnoutError
+from services.contracts.keeper import Instance
 from services.contracts.messages import encode
 from services.controller.check import Problem
 from services.controller.container_driver import ContainerDriver
 from services.controller.controller import Controller
-from services.controller.reconciler import Instance, plan
+from services.controller.reconciler import plan
 from services.controller.rollout import Parts
 from services.controller.supervisor import Supervisor
 

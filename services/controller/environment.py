@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.contracts.catalog import Catalog, LlmCloud, LlmLocal
+from services.contracts.keeper import Instance
 from services.controller.modules import GATEWAY
-from services.controller.reconciler import Instance
 
 _NAMES = frozenset(
     {

@@ -20,7 +20,7 @@ from services.bus.port import Bus, Incoming, Subscription
 from services.contracts import subjects
 from services.contracts.beat import BEAT_INTERVAL_S
 from services.contracts.errors import NotFound, TurnoutError
-from services.contracts.keeper import WISH_DECODER, Answer, Ended, Keep, Kept, Let, Wish
+from services.contracts.keeper import WISH_DECODER, Answer, Ended, Instance, Keep, Let, Wish
 from services.contracts.messages import encode
 from services.controller.engine import SOCKET, Engine, Json
 from services.controller.lines import read_line
@@ -89,7 +89,7 @@ class Keeper:
         found = await self._engine.find({_PROJECT: self._project, _INSTANCE: ""})
         return {c["Labels"][_INSTANCE]: c for c in found if c["State"] in {"running", "restarting", "paused"}}
 
-    async def _run(self, instance: Kept) -> None:
+    async def _run(self, instance: Instance) -> None:
         templates = await self._engine.find({_PROJECT: self._project, _SERVICE: instance.component, _TEMPLATE: ""})
         declared = [c for c in templates if _INSTANCE not in c["Labels"]]
         if not declared:
@@ -124,7 +124,7 @@ class Keeper:
         await self._bus.publish(subjects.ended(name), encode(Ended(name, code, _last_words(lines))))
 
 
-def copy(template: Json, instance: Kept, number: int) -> tuple[Json, list[str]]:
+def copy(template: Json, instance: Instance, number: int) -> tuple[Json, list[str]]:
     """The body that makes a container like the template, and the networks it joins after that. Pure."""
     config, networks = template["Config"], list(template["NetworkSettings"]["Networks"])
     own = {
@@ -145,7 +145,7 @@ def copy(template: Json, instance: Kept, number: int) -> tuple[Json, list[str]]:
     return body, networks[1:]
 
 
-def _described(instance: Kept) -> dict[str, Any]:
+def _described(instance: Instance) -> dict[str, Any]:
     return {
         "instance": instance.name,
         "component": instance.component,
@@ -155,9 +155,10 @@ def _described(instance: Kept) -> dict[str, Any]:
     }
 
 
-def _kept(labels: dict[str, str]) -> Kept:
+def _kept(labels: dict[str, str]) -> Instance:
     found = {name: labels[f"turnout.{name}"] for name in ("component", "kind", "instance", "generation", "fingerprint")}
-    return Kept(found["component"], found["kind"], found["instance"], int(found["generation"]), found["fingerprint"])
+    generation = int(found["generation"])
+    return Instance(found["component"], found["kind"], found["instance"], generation, found["fingerprint"])
 
 
 def _last_words(lines: list[str]) -> str:

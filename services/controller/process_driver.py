@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from services.contracts.keeper import Instance
 from services.controller.lines import Line, LineSplitter
-from services.controller.reconciler import Instance
 from services.worker.parent import die_with_parent
 
 _READ_BYTES = 64 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from services.contracts.beat import Beat
-from services.controller.reconciler import Instance
+from services.contracts.keeper import Instance
 
 _ARRIVED = frozenset({"ready", "unconfigured"})
 

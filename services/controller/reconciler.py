@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from services.contracts.catalog import ComponentBase, Snapshot
+from services.contracts.keeper import Instance
 from services.controller.modules import GATEWAY, ROUTER
 
 LIVE = frozenset({"replicas", "enabled", "swap", "price", "quality", "tier"})
@@ -28,21 +31,6 @@ class Wanted:
     kind: str
     replicas: int
     fingerprint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One process that runs, or is to. `name` is unique among all that run at the same time.
-
-    On stand-by, it is built from the catalog that is to come and no router sends it anything yet.
-    """
-
-    component: str
-    kind: str
-    name: str
-    generation: int = 1
-    fingerprint: str = ""
-    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+
+from msgspec.structs import replace
 
 from services.bus.port import Bus
 from services.bus.roster import Roster
@@ -20,9 +22,10 @@ from services.contracts.beat import Beat
 from services.contracts.catalog import Catalog, Swap
 from services.contracts.control import Order
 from services.contracts.errors import ComponentTimeout, ComponentUnavailable, ConfigError, TurnoutError
+from services.contracts.keeper import Instance
 from services.contracts.messages import encode
 from services.controller.probe import probe
-from services.controller.reconciler import Instance, Plan
+from services.controller.reconciler import Plan
 from services.controller.supervisor import Supervisor
 from services.controller.waiting import first_of
 from services.worker.process import EXIT_CONFIG

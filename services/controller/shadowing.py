@@ -21,8 +21,8 @@ from services.contracts import subjects
 from services.contracts.catalog import Canary
 from services.contracts.errors import Overloaded, TurnoutError, from_info
 from services.contracts.events import ACK_DECODER, ENVELOPE_DECODER, Event, Finished
+from services.contracts.keeper import Instance
 from services.contracts.messages import ChatRequest, Task, decode_task, encode
-from services.controller.reconciler import Instance
 from services.controller.trial import Evidence, Trial, ended_well
 from services.worker.background import Background
 

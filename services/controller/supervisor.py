@@ -10,11 +10,13 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from msgspec.structs import replace
+
+from services.contracts.keeper import Instance
 from services.controller.backoff import Backoff
 from services.controller.process_driver import Driver, Ending, Handle
-from services.controller.reconciler import Instance
 from services.worker.process import EXIT_CONFIG
 
 _ASK_AGAIN_S = 1.0

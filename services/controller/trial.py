@@ -18,8 +18,8 @@ from services.contracts.catalog import Canary, Snapshot
 from services.contracts.decision import DECISION_DECODER, Decision
 from services.contracts.errors import Cancelled
 from services.contracts.feedback import FEEDBACK_DECODER, Feedback, Source
+from services.contracts.keeper import Instance
 from services.controller.judge import Judgement, Record, judge
-from services.controller.reconciler import Instance
 from services.controller.rollout import Rollout
 
 _ENDED_WELL = frozenset({"stop", "tool_calls"})

@@ -29,6 +29,7 @@ from services.contracts import subjects
 from services.contracts.catalog import Snapshot
 from services.contracts.catalog_file import load
 from services.contracts.errors import ConfigError, TurnoutError
+from services.contracts.keeper import Instance
 from services.controller import modules, ports, state_folder
 from services.controller.controller import Controller
 from services.controller.environment import Settings, child_environment
@@ -36,7 +37,7 @@ from services.controller.own_bus import OwnBus
 from services.controller.positions import line_of
 from services.controller.process_driver import ProcessDriver
 from services.controller.readiness import Programs, Readiness, welcome
-from services.controller.reconciler import Instance, plan
+from services.controller.reconciler import plan
 from services.controller.rollout import Parts
 from services.controller.screen import Screen
 from services.controller.signals import StopSignals

@@ -22,11 +22,12 @@ from services.contracts.decision import Decision
 from services.contracts.errors import ConfigError, ErrorInfo, TurnoutError, UpstreamError
 from services.contracts.events import Event, Finished, Usage
 from services.contracts.feedback import Feedback, Source
+from services.contracts.keeper import Instance
 from services.contracts.messages import ChatRequest, Message, Task, encode
 from services.controller.controller import Controller
 from services.controller.modules import GATEWAY, ROUTER
 from services.controller.process_driver import Ending
-from services.controller.reconciler import Instance, plan, wanted
+from services.controller.reconciler import plan, wanted
 from services.controller.rollout import Parts
 from services.controller.supervisor import Supervisor
 from services.worker.identity import Identity

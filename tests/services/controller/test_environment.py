@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from services.contracts.catalog_file import parse
+from services.contracts.keeper import Instance
 from services.controller.environment import Settings, child_environment
-from services.controller.reconciler import Instance
 
 CATALOG = parse(
     """\

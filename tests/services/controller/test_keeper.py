@@ -15,11 +15,10 @@ import pytest
 
 from services.bus.memory import MemoryBus
 from services.contracts import subjects
-from services.contracts.keeper import ANSWER_DECODER
+from services.contracts.keeper import ANSWER_DECODER, Instance
 from services.controller.container_driver import ContainerDriver
 from services.controller.engine import Engine
 from services.controller.keeper import Keeper
-from services.controller.reconciler import Instance
 
 SMALL = Instance("small", "llm_local", "small-1", 2, "abc")
 

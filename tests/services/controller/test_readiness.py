@@ -5,8 +5,8 @@ import shlex
 import pytest
 
 from services.contracts.beat import Beat, State
+from services.contracts.keeper import Instance
 from services.controller.readiness import Programs, Readiness, welcome
-from services.controller.reconciler import Instance
 
 
 def beat(component: str, state: State, kind: str = "vision") -> Beat:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from services.contracts.catalog import Snapshot
 from services.contracts.catalog_file import parse
-from services.controller.reconciler import Instance, Plan, Wanted, plan, wanted
+from services.contracts.keeper import Instance
+from services.controller.reconciler import Plan, Wanted, plan, wanted
 
 
 def snapshot(text: str) -> Snapshot:

@@ -13,8 +13,8 @@ from services.contracts.decision import Attempt, Decision
 from services.contracts.errors import Cancelled, ComponentUnavailable
 from services.contracts.events import Usage
 from services.contracts.feedback import Feedback, Source
+from services.contracts.keeper import Instance
 from services.contracts.messages import encode
-from services.controller.reconciler import Instance
 from services.controller.trial import Evidence, Trial, evidence
 
 GOOD = Decision(
