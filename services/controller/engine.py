@@ -19,6 +19,7 @@ SOCKET = "/var/run/docker.sock"
 _VERSION = "/v1.41"
 _NOT_MODIFIED, _NOT_FOUND, _CONFLICT = 304, 404, 409
 _STREAM_HEAD_BYTES = 8
+_ELSEWHERE_S = 5.0  # for lines from a machine that may have gone
 
 
 class Engine:
@@ -36,12 +37,11 @@ class Engine:
         """End."""
         await self._http.aclose()
 
-    async def find(self, labels: Mapping[str, str]) -> list[Json]:
-        """The containers, running or not, that bear all these labels; with an empty value: whatever theirs is."""
-        wanted = [f"{name}={value}" if value else name for name, value in labels.items()]
-        query = {"all": "1", "filters": json.dumps({"label": wanted})}
-        found: list[Json] = (await self._call("GET", "/containers/json", params=query)).json()
-        return found
+    # --- containers, of this machine ---
+
+    async def containers(self, labels: Mapping[str, str]) -> list[Json]:
+        """Those, running or not, that bear all these labels; with an empty value: whatever theirs is."""
+        return await self._labelled("/containers/json", labels, all="1")
 
     async def inspect(self, container: str) -> Json:
         """Everything about one."""
@@ -72,18 +72,54 @@ class Engine:
 
     async def last_lines(self, container: str, count: int) -> list[str]:
         """What it said last, on either stream."""
+        return await self._lines(f"/containers/{container}/logs", count)
+
+    async def remove(self, container: str) -> None:
+        """Forget one, and the volumes that have no name."""
+        await self._call("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"}, fine=_NOT_FOUND)
+
+    # --- services, of a Swarm that this machine manages; each runs in tasks, on whatever machines ---
+
+    async def services(self, labels: Mapping[str, str]) -> list[Json]:
+        """Those that bear all these labels."""
+        return await self._labelled("/services", labels)
+
+    async def create_service(self, spec: Json) -> None:
+        """Make one."""
+        await self._call("POST", "/services/create", json=spec)
+
+    async def remove_service(self, service: str) -> None:
+        """Forget one. Its tasks are asked to end, and killed after the time that they have for it."""
+        await self._call("DELETE", f"/services/{service}", fine=_NOT_FOUND)
+
+    async def tasks(self, labels: Mapping[str, str]) -> list[Json]:
+        """Those of the services that bear, or bore, all these labels."""
+        return await self._labelled("/tasks", labels)
+
+    async def last_lines_of_task(self, task: str, count: int) -> list[str]:
+        """What it said last, wherever it runs."""
+        return await self._lines(f"/tasks/{task}/logs", count, timeout=_ELSEWHERE_S)
+
+    async def node(self, node: str) -> Json:
+        """Everything about one machine."""
+        found: Json = (await self._call("GET", f"/nodes/{node}")).json()
+        return found
+
+    async def _labelled(self, path: str, labels: Mapping[str, str], **more: str) -> list[Json]:
+        wanted = [f"{name}={value}" if value else name for name, value in labels.items()]
+        query = {"filters": json.dumps({"label": wanted}), **more}
+        found: list[Json] = (await self._call("GET", path, params=query)).json()
+        return found
+
+    async def _lines(self, path: str, count: int, timeout: float = 60.0) -> list[str]:
         query = {"stdout": "1", "stderr": "1", "tail": str(count)}
-        data = (await self._call("GET", f"/containers/{container}/logs", params=query)).content
+        data = (await self._call("GET", path, params=query, timeout=timeout)).content
         lines: list[bytes] = []
         while len(data) > _STREAM_HEAD_BYTES:  # a frame: which stream, three bytes of nothing, the length
             end = _STREAM_HEAD_BYTES + int.from_bytes(data[4:_STREAM_HEAD_BYTES], "big")
             lines += data[_STREAM_HEAD_BYTES:end].splitlines()
             data = data[end:]
         return [line.decode("utf-8", "replace") for line in lines]
-
-    async def remove(self, container: str) -> None:
-        """Forget one, and the volumes that have no name."""
-        await self._call("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"}, fine=_NOT_FOUND)
 
     async def _call(
         self,

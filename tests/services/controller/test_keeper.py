@@ -16,6 +16,7 @@ import pytest
 from services.bus.memory import MemoryBus
 from services.contracts import subjects
 from services.contracts.keeper import ANSWER_DECODER, Instance
+from services.controller.compose_copies import ComposeCopies
 from services.controller.container_driver import ContainerDriver
 from services.controller.engine import Engine
 from services.controller.keeper import Keeper
@@ -113,7 +114,7 @@ def _bears(container: dict[str, Any], wanted: list[str]) -> bool:
 @asynccontextmanager
 async def kept(bus: MemoryBus, engine: FakeEngine) -> AsyncIterator[ContainerDriver]:
     client = Engine(transport=httpx.MockTransport(engine))
-    keeper = Keeper(bus, client, "turnout")
+    keeper = Keeper(bus, ComposeCopies(client, "turnout"))
     await keeper.start()
     driver = ContainerDriver(bus, lambda _text, _level: None)
     await driver.listen()
