@@ -136,3 +136,26 @@ def test_the_dashboard_shows_metrics_that_exist() -> None:
     shown = {re.sub(r"_bucket$", "", name) for name in re.findall(r"turnout_[a-z_]+", queries)}
     assert shown
     assert shown - existing == set()
+
+
+@pytest.mark.parametrize("base", ["compose", "stack"])
+def test_where_the_controller_drives_components_are_templates_and_the_keeper_alone_has_the_engine(base: str) -> None:
+    text = (COMPOSE / f"{base}.driven.yaml").read_text().replace("!override", "").replace("!reset", "")
+    services = yaml.safe_load(text)["services"]
+    all_services = yaml.safe_load((COMPOSE / f"{base}.yaml").read_text())["services"] | services
+    templates = {name for name, service in services.items() if "turnout.template" in str(service)}
+    assert templates == CATALOG.components.keys() & all_services.keys()
+    with_engine = {name for name, service in all_services.items() if "docker.sock" in str(service.get("volumes"))}
+    assert with_engine == {"keeper"}
+    assert services["controller"]["environment"] == {"TURNOUT_DRIVER": "containers"}
+
+
+def test_the_keeper_of_a_swarm_is_locked_in_on_a_manager() -> None:
+    keeper = yaml.safe_load((COMPOSE / "stack.driven.yaml").read_text())["services"]["keeper"]
+    assert keeper["cap_drop"] == ["ALL"]
+    assert keeper["read_only"] is True
+    assert keeper["user"].startswith("10001:")
+    assert keeper["networks"] == ["bus"]
+    assert keeper["deploy"]["placement"] == {"constraints": ["node.role == manager"]}
+    assert keeper["deploy"]["resources"]["limits"].keys() == {"cpus", "memory", "pids"}
+    assert "replicas" not in keeper["deploy"], "two would keep the same containers"

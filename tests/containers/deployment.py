@@ -51,6 +51,11 @@ class Deployment:
     files: tuple[Path, ...]
 
     @property
+    def label(self) -> str:
+        """By which the engine knows what is part of it."""
+        return f"com.docker.compose.project={self.project}"
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
@@ -84,10 +89,19 @@ class Deployment:
 
     def containers(self, service: str = "") -> list[dict[str, Any]]:
         """What the engine knows of the containers that run, of all or of one service."""
-        more = ("--filter", f"label=com.docker.compose.service={service}") if service else ()
-        ids = docker("ps", "-q", "--filter", f"label={label(self.project)}", *more).split()
+        ids = docker("ps", "-q", "--filter", f"label={self.label}").split()
         found: list[dict[str, Any]] = json.loads(docker("inspect", *ids)) if ids else []
-        return found
+        return [container for container in found if not service or self.service_of(container) == service]
+
+    def service_of(self, container: dict[str, Any]) -> str:
+        """The service whose container this is."""
+        name: str = container["Config"]["Labels"]["com.docker.compose.service"]
+        return name
+
+    def restart(self, service: str) -> None:
+        """Return when its one container is another, and well."""
+        docker("restart", "-t", "10", self.containers(service)[0]["Id"])
+        eventually(lambda: self.containers(service)[0]["State"]["Health"]["Status"] == "healthy", "it is well")
 
     def ready(self, component: str) -> list[dict[str, Any]]:
         """The beats of the instances that serve."""
@@ -99,10 +113,6 @@ class Deployment:
 
     def logs(self) -> str:
         return self.compose("logs", "--no-color")
-
-
-def label(project: str) -> str:
-    return f"com.docker.compose.project={project}"
 
 
 def made_secrets(folder: Path) -> Path:
@@ -154,5 +164,5 @@ def deployed(
         it.compose("--profile", "*", "down", "-v", "--remove-orphans", "--timeout", "20", check=False)
     for kind in ("container", "network", "volume"):
         more = ("-a",) if kind == "container" else ()
-        left = docker(kind, "ls", "-q", *more, "--filter", f"label={label(project)}")
+        left = docker(kind, "ls", "-q", *more, "--filter", f"label={it.label}")
         assert not left, f"{kind} left behind: {left}"
