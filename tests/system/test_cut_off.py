@@ -6,13 +6,14 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import httpx
 import pytest
+import structlog
 import yaml
 
 from evals.bench.children import await_ready, child, clean_environment, free_port
@@ -23,6 +24,7 @@ from tests.support.running import eventually
 from tests.support.wire import How, Wire
 
 pytestmark = pytest.mark.system
+log = structlog.get_logger()
 
 CUT = f"{COMPONENT}-1"
 ASKED: dict[str, Any] = {
@@ -120,15 +122,13 @@ async def through(wired: Wired, how: How) -> tuple[float, list[str]]:
 
 
 @pytest.mark.parametrize("how", get_args(How))
-def test_requests_move_on_streams_go_on_and_the_one_that_was_cut_off_comes_back(
-    wired: Wired, how: How, record_property: Callable[[str, object], None]
-) -> None:
+def test_requests_move_on_streams_go_on_and_the_one_that_was_cut_off_comes_back(wired: Wired, how: How) -> None:
     eventually(lambda: len(wired.system.serving()) == 2, 60, "two instances")
     whole = httpx.post(f"{wired.system.url}/v1/chat/completions", json=ASKED, timeout=60).json()
     resumed, before = wired.metric("turnout_streams_resumed_total"), wired.beat()
     assert before is not None
     found_s, texts = asyncio.run(through(wired, how))
-    record_property("found_after_s", round(found_s, 2))  # for whoever looks: a busy machine must not fail the test
+    log.info("found", how=how, after_s=round(found_s, 2))  # for whoever looks: a busy machine must not fail the test
     assert texts == [whole["choices"][0]["message"]["content"]] * 6
     assert wired.metric("turnout_streams_resumed_total") > resumed
 
