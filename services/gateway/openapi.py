@@ -312,10 +312,12 @@ def _schemas() -> Json:
 
 
 def _harmless() -> Json:
-    """OpenAI's parameters that change nothing here, with the values of which that is true."""
+    """OpenAI's parameters that change nothing of an answer, with the values of which that is true."""
     text = "Accepted, and changes nothing here."
+    who = "Changes nothing of the answer; tells people apart who ask with one key, where it counts who asked again."
+    told = {"user": who, "safety_identifier": who}
     return {
-        name: {"description": text} if accepted is None else {"description": text, "enum": list(accepted)}
+        name: {"description": told.get(name, text)} | ({} if accepted is None else {"enum": list(accepted)})
         for name, accepted in HARMLESS.items()
     }
 
