@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from services.bus.nats_bus import NatsBus
@@ -64,7 +65,7 @@ async def body(identity: Identity, bus: NatsBus, stop: asyncio.Event) -> None:
     roster = Roster(bus)
     await roster.start()
     begin: Callable[[NatsBus, Roster, Settings], Awaitable[Callable[[], Awaitable[None]]]]
-    begin = _driven if settings.driven else _declared
+    begin = partial(_driven, patience_s=identity.patience_s) if settings.driven else _declared
     working = asyncio.ensure_future((await begin(bus, roster, settings))())
     stopping = asyncio.create_task(stop.wait())
     while not working.done() and not stopping.done():
@@ -84,7 +85,9 @@ async def _declared(bus: NatsBus, roster: Roster, settings: Settings) -> Callabl
     return declared.run
 
 
-async def _driven(bus: NatsBus, roster: Roster, settings: Settings) -> Callable[[], Awaitable[None]]:
+async def _driven(
+    bus: NatsBus, roster: Roster, settings: Settings, *, patience_s: float
+) -> Callable[[], Awaitable[None]]:
     catalog = load(settings.config)
     old, is_news = await in_force(bus, catalog)
     newer = Apply(settings.config.read_text("utf-8"), str(settings.config)) if old is not None and is_news else None
@@ -93,7 +96,7 @@ async def _driven(bus: NatsBus, roster: Roster, settings: Settings) -> Callable[
         data = old.model_dump_json().encode()
         revision = await bus.kv_put(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, data)
         old = old.model_copy(update={"revision": revision})
-    return Driven(bus, roster, old, newer).run
+    return Driven(bus, roster, old, newer, patience_s=patience_s).run
 
 
 if __name__ == "__main__":

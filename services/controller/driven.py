@@ -26,6 +26,7 @@ from services.controller.controller import Controller
 from services.controller.reconciler import plan
 from services.controller.rollout import Parts
 from services.controller.supervisor import Supervisor
+from services.worker.process import patiently
 
 log = structlog.get_logger()
 
@@ -33,9 +34,17 @@ log = structlog.get_logger()
 class Driven:
     """One controller's life."""
 
-    def __init__(self, bus: NatsBus, roster: Roster, snapshot: Snapshot, newer: Apply | None) -> None:
-        """Args: `snapshot` is in force; `newer` is what the deployment declares, where that is something else."""
+    def __init__(
+        self, bus: NatsBus, roster: Roster, snapshot: Snapshot, newer: Apply | None, *, patience_s: float = 0.0
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            snapshot: in force; newer: what the deployment declares, where that is something else.
+            patience_s: for how long the keeper is waited for.
+        """
         self._bus = bus
+        self._patience_s = patience_s
         self._newer = newer
         self._driver = ContainerDriver(bus, _say)
         self._supervisor = Supervisor(self._driver, announce_gone=self._announce_gone, say=_say)
@@ -44,7 +53,7 @@ class Driven:
     async def run(self) -> None:
         """Bring what runs in line with the catalog, then carry out orders, for ever."""
         await self._driver.listen()
-        running = await self._driver.running()
+        running = await patiently(self._driver.running, self._patience_s)
         await self._controller.begin(inherit=True)
         steps = plan(self._controller.wanted, running)
         self._supervisor.start(running)  # taken over; those that are not wanted any more are stopped
