@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.bus.embedded import Embedded, embedded_server
+from services.bus.embedded import Embedded, embedded_server, find_binary
 from services.worker.parent import die_with_parent
 
 
@@ -36,3 +39,22 @@ class NatsServer:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(10)
             loop.close()
+
+
+@contextmanager
+def configured(conf: Path) -> Iterator[str]:
+    """The URL of a server that runs with this configuration, whose ports must all be -1, while the block does."""
+    with subprocess.Popen(
+        [str(find_binary()), "-c", str(conf), "--ports_file_dir", str(conf.parent)],
+        env={"SERVER_NAME": "test"},
+        stderr=subprocess.PIPE,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - forked by the thread that lives on
+    ) as server:
+        ports = conf.parent / f"nats-server_{server.pid}.ports"
+        give_up_s = time.monotonic() + 10
+        while not (ports.exists() and ports.read_text()):
+            assert server.poll() is None, server.communicate()[1]
+            assert time.monotonic() < give_up_s
+            time.sleep(0.02)
+        yield next(u for u in json.loads(ports.read_text())["nats"] if "127.0.0.1" in u)
+        server.terminate()

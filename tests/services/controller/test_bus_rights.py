@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from services.bus.embedded import find_binary
 from services.bus.nats_bus import Login, NatsBus, connect
 from services.bus.port import Incoming
 from services.contracts import subjects
 from services.contracts.catalog_file import load, parse
 from services.contracts.errors import ConfigError, NotAuthorized
 from services.controller.bus_rights import Place, rights, server_configuration
-from services.worker.parent import die_with_parent
+from tests.support.nats import configured
 
 COMPOSE = Path(__file__).parents[3] / "compose"
 CATALOG = load(COMPOSE / "turnout.yaml")
@@ -31,20 +27,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "passwords").write_text("".join(f'pw_{user}: "of {user}"\n' for user in rights(CATALOG)))
     place = Place("passwords", str(folder / "store"), port=-1, health_port=-1)
     (folder / "nats.conf").write_text(server_configuration(CATALOG, place))
-    with subprocess.Popen(
-        [str(find_binary()), "-c", str(folder / "nats.conf"), "--ports_file_dir", str(folder)],
-        env={"SERVER_NAME": "test"},
-        stderr=subprocess.PIPE,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - forked by the thread that lives on
-    ) as server:
-        ports = folder / f"nats-server_{server.pid}.ports"
-        give_up_s = time.monotonic() + 10
-        while not (ports.exists() and ports.read_text()):
-            assert server.poll() is None, server.communicate()[1]
-            assert time.monotonic() < give_up_s
-            time.sleep(0.02)
-        yield next(u for u in json.loads(ports.read_text())["nats"] if "127.0.0.1" in u)
-        server.terminate()
+    with configured(folder / "nats.conf") as url:
+        yield url
 
 
 @asynccontextmanager
