@@ -16,6 +16,7 @@ import structlog
 
 from services.contracts.errors import ComponentTimeout, ComponentUnavailable, InternalError, TurnoutError
 from services.contracts.events import Event, FinishReason
+from services.llm_local.compaction import compaction
 from services.llm_local.generation import Generation, Parcel
 from services.llm_local.native import Context, Floats, Model
 from services.llm_local.scheduler import Lane, Speeds, chunks, place, prompt_budget, worth_copying
@@ -27,6 +28,7 @@ _DEADLINE_MARGIN_S = 0.15
 _MAX_FAILURES = 3
 _JOIN_S = 10.0
 _STUCK_S = 60.0
+_FORESEEN_STEPS = 64  # most answers end before their `max_tokens`
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Stats:
 
     kv_used_ratio: float = 0.0
     prefix_hit_tokens: int = 0
+    moved_sequences: int = 0
     prefill_tps: float = 0.0
     decode_tps: float = 0.0
     ttft_s: float = 0.0
@@ -48,6 +51,7 @@ class Stats:
         return {
             "kv_used_ratio": self.kv_used_ratio,
             "prefix_hit_tokens": float(self.prefix_hit_tokens),
+            "moved_sequences": float(self.moved_sequences),
             "prefill_tps": self.prefill_tps,
             "decode_tps": self.decode_tps,
             "ttft_s": self.ttft_s,
@@ -217,6 +221,7 @@ class Engine:
         budget = prompt_budget(len(self._writing), [g.left for g in self._reading], self._batch_tokens, self._speeds)
         try:
             if self._writing:
+                self._compact()
                 self._write()
                 self._flush()
             self._read(budget)
@@ -230,6 +235,23 @@ class Engine:
                 lane.tokens, lane.busy = [], False
             if self._failures >= _MAX_FAILURES:
                 raise
+
+    def _compact(self) -> None:
+        """Make those that write neighbours, where that pays."""
+        if self._copy_least is None:
+            return
+        lefts = sorted(generation.max_tokens - generation.count for generation in self._writing)
+        steps = min(_FORESEEN_STEPS, lefts[len(lefts) // 2])
+        for move in compaction(self._lanes, steps, self._context.sequence_tokens):
+            source, target = self._lanes[move.source], self._lanes[move.target]
+            self._context.copy(source.index, target.index)
+            target.tokens, target.busy, target.used_at = source.tokens, source.busy, source.used_at
+            self._context.forget(source.index, 0)
+            source.tokens, source.busy = [], False
+            self.stats = replace(self.stats, moved_sequences=self.stats.moved_sequences + 1)
+            for generation in (*self._writing, *self._reading):
+                if generation.lane == source.index:
+                    generation.lane = target.index
 
     def _write(self) -> None:
         """One token of every answer."""

@@ -13,12 +13,12 @@ MAX_CHUNK_TOKENS = 63
 does not depend on how the prompt was cut, on what was cached, or on who else is being served."""
 
 _LEAST_PROMPT_TOKENS = 8
-_STALL_FACTOR = 1.8  # prompt work between two tokens of others, in units of a step without prompt work
+_STALL_FACTOR = 1.6  # prompt work between two tokens of others, in units of a step without prompt work
 _CROWD = 2  # so many waiting for each one that writes
 WHOLE_TOKENS = 48  # a prompt of so many new tokens is read in one piece
 _LEAST_COPY_TOKENS = 8
-_LONG_TOKENS = 256  # so much text is spared even if busy sequences then have a gap between them
-_CELLS_A_TOKEN = 256  # copying so many cells takes less than computing one token
+LONG_TOKENS = 256  # so much text is spared even if busy sequences then have a gap between them
+CELLS_A_TOKEN = 256  # copying so many cells takes less than computing one token
 
 
 @dataclass
@@ -63,7 +63,7 @@ def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
 
 def worth_copying(sequence_tokens: int) -> int:
     """A shared prefix shorter than this is computed again: llama.cpp copies all cells of a sequence, used or not."""
-    return max(_LEAST_COPY_TOKENS, sequence_tokens // _CELLS_A_TOKEN)
+    return max(_LEAST_COPY_TOKENS, sequence_tokens // CELLS_A_TOKEN)
 
 
 def place(prompt: Sequence[int], sequences: Sequence[Lane], *, copy_least: int | None) -> Placement | None:
@@ -90,7 +90,7 @@ def place(prompt: Sequence[int], sequences: Sequence[Lane], *, copy_least: int |
 
     def cost(s: Lane) -> tuple[bool, int, bool, int, int]:
         """What giving this one away costs: long texts last, neighbours of busy ones first, then the oldest."""
-        return (len(s.tokens) - shared[s.index] >= _LONG_TOKENS, _gaps(s.index, busy), *_age(s))
+        return (len(s.tokens) - shared[s.index] >= LONG_TOKENS, _gaps(s.index, busy), *_age(s))
 
     # Reusing in place destroys what follows the shared part: worth it if that is little, or nothing else is free.
     own = min(free, key=lambda s: (-(shared[s.index] // grain), _gaps(s.index, busy), s.used_at, s.index))

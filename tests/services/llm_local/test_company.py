@@ -93,5 +93,6 @@ async def test_random_joins_leaves_and_lengths_mix_no_text_and_lose_no_cell(loca
     assert await local.engine.audit() == []
     assert not any(lane.busy for lane in local.engine._lanes)
     assert local.engine.stats.prefix_hit_tokens > 0
+    assert local.engine.stats.moved_sequences > 0
     assert await local.engine.audit(drop=True) == []
     assert local.engine.stats.kv_used_ratio == 0

@@ -51,6 +51,16 @@ def test_copied_prefix_gives_the_same_bits_as_a_computed_one(context: Context, t
     assert context.held(2) == PROMPT
 
 
+def test_a_sequence_that_was_moved_goes_on_with_the_same_bits(context: Context, tokens: list[int]) -> None:
+    read(context, tokens, MAX_CHUNK_TOKENS, owner=2)
+    stayed = context.decode_step([tokens[0]], [PROMPT], [2])[0].copy()
+    context.forget(2, PROMPT)
+    context.copy(2, 0)
+    context.forget(2, 0)
+    assert np.array_equal(context.decode_step([tokens[0]], [PROMPT], [0])[0], stayed)
+    assert (context.held(0), context.held(2)) == (PROMPT + 1, 0)
+
+
 def test_company_changes_no_bit(context: Context, tokens: list[int]) -> None:
     read(context, tokens, MAX_CHUNK_TOKENS, owner=1)
     alone = context.decode_step([tokens[0]], [PROMPT], [1])[0].copy()
