@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 MAX_QUERY_WORDS = 64
 _HEAP_BYTES = 20_000_000
+_LEFT_OVER = "FileAlreadyExists"  # the binding has no type for it
 _LONGEST_WORD = 40
 _PLAIN_WEIGHT = 0.5  # a word as it was typed counts beside its stem
 _TITLE_WEIGHT = 0.5
@@ -96,6 +97,23 @@ class Lexical:
 
     def catch_up(self) -> None:
         """Bring the index to the store's revision. Another process that writes just now will do it for us."""
+        try:
+            self._catch_up()
+        except ValueError as error:
+            if _LEFT_OVER not in str(error):
+                raise
+            # Killed in the middle of a commit: its files are there, and the next commit wants their names. Everything
+            # in the index comes from the store.
+            log.warning("word_index_damaged", folder=self._folder, error=str(error))
+            self._renew()
+            self._catch_up()
+
+    def _renew(self) -> tantivy.Index:
+        self._folder, index = self._begin_anew(self._folder)
+        self._index, self._revision = index, 0
+        return index
+
+    def _catch_up(self) -> None:
         index = self._opened()
         if self._revision == self._store.revision:
             return
@@ -104,8 +122,7 @@ class Lexical:
         target = self._store.revision
         if self._revision > target:  # the store was put back to an older state: what is here belongs to another one
             log.warning("word_index_foreign", revision=self._revision, store=target)
-            self._folder, index = self._begin_anew(self._folder)
-            self._index, self._revision = index, 0
+            index = self._renew()
         if self._revision == target:
             return
         try:

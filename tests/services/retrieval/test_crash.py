@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from services.retrieval.chunk import Chunk
 from services.retrieval.library import Library
+from services.retrieval.read import Outcome
 
 _CHILD = """
 import sys
@@ -63,3 +65,19 @@ def test_killed_while_ingesting_and_consistent_ever_after(tmp_path: Path, seed: 
         assert len(fixed) == 2  # one generation of it, never two
         library.close()
         last = max(last, sizes.documents - 1)
+
+
+def test_files_that_a_killed_commit_left_behind_are_no_obstacle(tmp_path: Path) -> None:
+    """A commit writes which documents are deleted before it counts: the next one wants the same file's name."""
+    library = Library(tmp_path)
+    for number in range(3):
+        library.put(f"source {number}", "print", 1, Outcome("", [Chunk(f"entry number{number}")]))
+    (folder,) = tmp_path.glob("words-*")
+    segments = {path.stem.partition(".")[0] for path in folder.glob("*.term")}
+    for name in (f"{segment}.{operation}.del" for segment in segments for operation in range(100)):
+        (folder / name).touch(exist_ok=True)
+    library.put("source 1", "other print", 1, Outcome("", [Chunk("another entry number1")]))
+    assert [passage.text for passage in library.search("number1", 1).passages] == ["another entry number1"]
+    assert library.holdings().documents == 3
+    assert not folder.exists()
+    library.close()
