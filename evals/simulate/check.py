@@ -59,11 +59,17 @@ class Compared:
 
 @dataclass(frozen=True)
 class Alone:
-    """How a component is by itself: service times of one request at a time, and how much longer more at once take."""
+    """How a component is by itself.
+
+    Attributes:
+        service_s: with it, of one request at a time. slowdown: how much longer more at once take.
+        around_s: what is on top for the client: the gateway and the bus, while no slot is held.
+    """
 
     place: Place
     service_s: Floats
     slowdown: tuple[float, ...]
+    around_s: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -73,7 +79,8 @@ class Alone:
     def with_later(self, later: Alone) -> Alone:
         """Both measurements as one."""
         slowdown = tuple(float(factor) for factor in np.mean([self.slowdown, later.slowdown], axis=0))
-        return Alone(self.place, np.concatenate([self.service_s, later.service_s]), slowdown)
+        service_s, around_s = np.concatenate([self.service_s, later.service_s]), (self.around_s + later.around_s) / 2
+        return Alone(self.place, service_s, slowdown, around_s)
 
 
 def run(url: str, component: str, loads: Sequence[float], seconds: float, calls: int, out: Path | None) -> int:
@@ -104,7 +111,15 @@ def run(url: str, component: str, loads: Sequence[float], seconds: float, calls:
     for error in failed[:_SHOWN_FAILURES]:
         Console(stderr=True).print(f"failed: {error}", markup=False)
     if out is not None:
-        out.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n", encoding="utf-8")
+        times = {"service_s": alone.service_s.round(6).tolist(), "slowdown": alone.slowdown}
+        report = {
+            "component": component,
+            **asdict(alone.place),
+            **times,
+            "around_s": alone.around_s,
+            "rates": [asdict(one) for one in found],
+        }
+        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 1 if failed else 0
 
 
@@ -113,15 +128,16 @@ async def measure(probe: Probe, calls: int, tell: Tell) -> Alone:
     place = await probe.place()
     tell("one at a time")
     await probe.closed(1, _WARM_CALLS)
-    service_s = await probe.closed(1, calls)
+    whole_s, service_s = await probe.alone(calls)
+    around_s = float(np.median(whole_s - service_s))
     tell("several at once")
     known = {1: 1.0}
     for inside in levels(place.slots):
         took_s = await probe.closed(inside * place.replicas, max(calls, 8 * inside * place.replicas))
-        known[inside] = float(took_s.mean() / service_s.mean())
+        known[inside] = float((took_s.mean() - around_s) / service_s.mean())
     points = sorted(known)
     slowdown = np.interp(np.arange(1, place.slots + 1), points, [known[point] for point in points])
-    return Alone(place, service_s, tuple(np.maximum(slowdown, 1e-3).tolist()))
+    return Alone(place, service_s, tuple(np.maximum(slowdown, 1e-3).tolist()), around_s)
 
 
 def levels(slots: int) -> list[int]:
@@ -147,7 +163,7 @@ def compared(rate: float, arrivals: Floats, measured: Measured, alone: Alone) ->
         # What was measured alone is a sample, too: another one would have been as good.
         sample = rng.choice(alone.service_s, size=len(alone.service_s))
         done = served(plan, part, arrivals, rng.choice(sample, size=len(arrivals)), place.replicas)
-        runs.append(figures(arrivals, done.latency_s, done.busy_s / done.capacity_s, cold_s))
+        runs.append(figures(arrivals, done.latency_s + alone.around_s, done.busy_s / done.capacity_s, cold_s))
     middle, low, high = (_quantile(runs, rank) for rank in (0.5, 0.05, 0.95))
     seen = figures(arrivals, measured.latency_s, measured.in_use, cold_s)
     return Compared(rate / alone.rate, rate, len(arrivals), seen, middle, low, high)
@@ -167,11 +183,12 @@ def _quantile(runs: Sequence[Figures], rank: float) -> Figures:
 
 
 def _tell_alone(component: str, alone: Alone, drift: float) -> None:
-    p50_s, p99_s = np.percentile(alone.service_s, (50, 99))
+    place, (p50_s, p99_s) = alone.place, np.percentile(alone.service_s, (50, 99))
     slower = ", ".join(f"{factor:.2f}" for factor in alone.slowdown[:8])
     Console().print(
-        f"{component}: {alone.place.replicas} x {alone.place.slots} slots, queue of {alone.place.queue}; alone p50 "
-        f"{p50_s:.3f} s, p99 {p99_s:.3f} s; times as long with 1, 2, … at once: {slower}; full at {alone.rate:.3g}/s, "
+        f"{component}: {place.replicas} x {place.slots} slots, queue of {place.queue}; "
+        f"alone p50 {p50_s:.3f} s, p99 {p99_s:.3f} s, and {alone.around_s * 1000:.1f} ms around it; "
+        f"times as long with 1, 2, … at once: {slower}; full at {alone.rate:.3g}/s, "
         f"{drift:+.0%} from the first measurement to the second",
         highlight=False,
         soft_wrap=True,

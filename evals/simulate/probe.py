@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from evals.simulate.queue import Floats
 from services.contracts.errors import ConfigError, TurnoutError
 from services.controller.client import Client, as_object, checked, error_message
 
-_LOOK_S = 0.1
+_LOOK_S = 0.25  # beats come twice a second; each look takes time from the gateway
 _TIMEOUT_S = 600.0
 _REFUSED = frozenset((httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE))
 _LENGTHS = (4, 40, 12, 24, 8, 48, 16, 32)  # tokens; so that service times differ, as they do
@@ -50,6 +51,16 @@ class Measured:
     in_use: float = 0.0
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What came of one request. `latency_s` is NaN where there is no answer, and `error` says why."""
+
+    latency_s: float
+    id: str
+    error: str | None = None
+    refused: bool = False
+
+
 class Probe:
     """One component, asked by name."""
 
@@ -71,6 +82,25 @@ class Probe:
         slots, queue = found.pop()
         return Place(len(ready), slots, queue)
 
+    async def alone(self, calls: int) -> tuple[Floats, Floats]:
+        """One request at a time: how long each took, and how much of it with the component.
+
+        Raises:
+            TurnoutError: one got no answer.
+        """
+        took: list[tuple[float, float]] = []
+        for number in range(calls):
+            asked = await self._ask(number)
+            if asked.error is not None:
+                raise TurnoutError(f"{self._component}: {asked.error}")
+            decision = as_object(checked(await self._http.get(f"/v1/decisions/{asked.id}")))
+            if not decision.get("attempts"):
+                raise TurnoutError(f"{self._component}: the record of {asked.id} names no attempt")
+            last = decision["attempts"][-1]  # of a plain answer it ends with the answer
+            took.append((asked.latency_s, min(last["ended_s"] - last["started_s"], asked.latency_s)))
+        whole, inside = np.array(took).T
+        return whole, inside
+
     async def closed(self, at_once: int, calls: int) -> Floats:
         """So many requests at a time, `calls` in all: how long each took.
 
@@ -82,10 +112,10 @@ class Probe:
 
         async def ask_on() -> None:
             for number in turns:
-                latency_s, error = await self._ask(number)
-                if error is not None:
-                    raise TurnoutError(f"{self._component}: {error}")
-                took.append(latency_s)
+                asked = await self._ask(number)
+                if asked.error is not None:
+                    raise TurnoutError(f"{self._component}: {asked.error}")
+                took.append(asked.latency_s)
 
         await asyncio.gather(*(ask_on() for _ in range(at_once)))
         return np.array(took)
@@ -96,7 +126,7 @@ class Probe:
         used: list[float] = []
         async with self._watching(used):
 
-            async def arrive(number: int, at_s: float) -> tuple[float, str | None]:
+            async def arrive(number: int, at_s: float) -> Asked:
                 await asyncio.sleep(max(0.0, began_s + at_s - time.perf_counter()))
                 return await self._ask(number)
 
@@ -105,9 +135,9 @@ class Probe:
             seen = list(used)  # while the load lasted
             found = await asyncio.gather(*asking)
         return Measured(
-            np.array([latency_s for latency_s, _ in found]),
-            [error for _, error in found if error],
-            float(np.mean(seen)) if seen else float("nan"),
+            np.array([asked.latency_s for asked in found]),
+            [asked.error for asked in found if asked.error and not asked.refused],
+            float(np.mean(seen)) if seen else math.nan,
         )
 
     @asynccontextmanager
@@ -134,8 +164,7 @@ class Probe:
         every = [beat for one in found["components"] if one["name"] == self._component for beat in one["instances"]]
         return [beat for beat in every if beat["state"] == "ready"]
 
-    async def _ask(self, number: int) -> tuple[float, str | None]:
-        """How long an answer took, NaN if it was refused or failed; and what failed."""
+    async def _ask(self, number: int) -> Asked:
         unique = next(self._numbers)  # at its beginning, so that nobody has read the prompt before
         asked = _ASKED[number % len(_ASKED)].format(_THINGS[number % len(_THINGS)])
         body = {
@@ -146,8 +175,8 @@ class Probe:
         began_s = time.perf_counter()
         response = await self._http.post("/v1/chat/completions", json=body)
         if response.is_success:
-            return time.perf_counter() - began_s, None
-        return float("nan"), None if response.status_code in _REFUSED else error_message(response)
+            return Asked(time.perf_counter() - began_s, response.headers.get("x-turnout-decision-id", ""))
+        return Asked(math.nan, "", error_message(response), refused=response.status_code in _REFUSED)
 
 
 def probing(client: Client, component: str, work: Callable[[Probe], Awaitable[None]]) -> None:

@@ -44,7 +44,10 @@ async def test_it_measures_a_running_component_and_says_what_was_simulated(tmp_p
             gate.url, "--load", "0.3", "--load", "3", "--seconds", "2", "--calls", "8", "--out", str(out)
         )
     assert code == 0, output
-    light, heavy = json.loads(out.read_text())
+    report = json.loads(out.read_text())
+    light, heavy = report["rates"]
+    assert (report["replicas"], report["slots"], len(report["slowdown"])) == (1, 2, 2)
+    assert len(report["service_s"]) == 16
     assert light["measured"]["p50_s"] > 0.1
     assert light["low"]["p50_s"] <= light["simulated"]["p50_s"] <= light["high"]["p50_s"]
     assert heavy["measured"]["refused"] > 0.2

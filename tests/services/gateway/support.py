@@ -19,7 +19,7 @@ from services.bus.roster import Roster
 from services.contracts import subjects
 from services.contracts.beat import Beat, Capability
 from services.contracts.catalog import Catalog, Snapshot
-from services.contracts.decision import Candidate, Decision, Routed
+from services.contracts.decision import Attempt, Candidate, Decision, Routed
 from services.contracts.errors import NoCapableComponent, TurnoutError
 from services.contracts.events import ACK_DECODER, Delta, Event, Finished, Usage
 from services.contracts.messages import ChatRequest, Task, decode_task, encode
@@ -119,6 +119,7 @@ class Router:
         if error is None and name not in self.components:
             error = NoCapableComponent("nobody can", retry_after_s=2.2)
         failure = None if error is None else error.to_info()
+        began_s = time.time()
         if failure is None:
             subject = subjects.do(name, self.components[name])
             ack = ACK_DECODER.decode(
@@ -136,6 +137,7 @@ class Router:
                 Candidate(("other",), 0.2, 0.5, 0.0, 1.0, rejected="below the quality floor"),
                 Candidate((name,), 0.9, 0.00125, 0.0, 1.0),
             ),
+            attempts=(Attempt(name, self.components.get(name, ""), began_s, time.time()),),
             degraded=self.degraded,
             prior_quality=self.prior_quality,
         )
