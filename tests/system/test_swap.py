@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,26 @@ def test_requests_wait_while_a_component_that_fits_once_only_is_exchanged(system
         return statuses
 
     assert set(asyncio.run(through())) == {200}
+
+
+def test_nobody_is_cut_off_by_a_swap_for_having_waited_behind_others(system: System) -> None:
+    asked = {"model": COMPONENT, "messages": [{"role": "user", "content": "Count to 100"}], "max_tokens": 80}
+    assert asyncio.run(system.apply(catalog(shipped(), slots=1))).ok
+    began_s = time.monotonic()
+    assert httpx.post(f"{system.url}/v1/chat/completions", json=asked, timeout=60).status_code == 200
+    swap = {"drain_s": 1 + 4 * (time.monotonic() - began_s)}  # for one of them, and by far not for all
+    assert asyncio.run(system.apply(catalog(shipped(), slots=1, swap=swap))).ok
+
+    async def through() -> list[int]:
+        async with httpx.AsyncClient(timeout=120) as http:
+            url = f"{system.url}/v1/chat/completions"
+            asking = [asyncio.create_task(http.post(url, json=asked)) for _ in range(12)]
+            while not any(beat["queued"] for beat in await asyncio.to_thread(system.serving)):
+                await asyncio.sleep(0.01)
+            assert (await system.apply(catalog(shipped(), slots=1, context_tokens=1280, swap=swap))).ok
+            return [answer.status_code for answer in await asyncio.gather(*asking)]
+
+    assert asyncio.run(through()) == [200] * 12
 
 
 def test_a_generation_on_trial_answers_its_share_and_is_promoted_by_itself(system: System, folder: Path) -> None:
