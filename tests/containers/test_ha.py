@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         TURNOUT_CATALOG=str(TOP / "compose" / "minimal.yaml"),
     ) as it:
         yield it
+
+
+def has_all(server: str) -> bool:
+    """Whether it has all that the others have: it does not call itself well before every stream has caught up."""
+    ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8222/healthz', timeout=5).status)"
+    return docker("exec", server, "python3", "-I", "-S", "-c", ask, check=False) == "200"
 
 
 async def test_a_killed_server_loses_no_record_that_was_acknowledged(several: Deployment) -> None:
@@ -58,7 +65,8 @@ async def test_a_killed_server_loses_no_record_that_was_acknowledged(several: De
                 while len(kept) < before + 200:
                     await asyncio.sleep(0.01)
             await asyncio.to_thread(docker, "start", victim["Id"])
-            await asyncio.sleep(3)  # it must have caught up before another one goes
+            # It must have caught up before another one goes.
+            await asyncio.to_thread(eventually, partial(has_all, victim["Id"]), "it has what the others have")
         enough.set()
         await writing
         for number in kept:
