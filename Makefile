@@ -64,6 +64,7 @@ lock: ## pin every dependency again (needs uv)
 	for extra in $(IMAGES); do $(LOCK) --no-annotate -c requirements.lock --extra $$extra --extra otel \
 		--no-emit-package llama-cpp-python pyproject.toml -o compose/locks/$$extra.lock || exit 1; done
 	$(LOCK) --no-annotate -c requirements.lock compose/locks/nats.in -o compose/locks/nats.lock
+	$(LOCK) --no-annotate --no-deps -c requirements.lock compose/locks/test.in -o compose/locks/test.lock
 
 clean: ## forget the environment and the state
 	rm -rf $(VENV) .turnout .bench
