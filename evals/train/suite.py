@@ -20,7 +20,7 @@ FAMILIES: dict[str, Maker] = {
 }
 PER_FAMILY = 40
 # More prompts of what the default quality floor is decided on.
-_TIMES = {"sentiment": 8, "sentiment-binary": 8}
+_TIMES = {"sentiment": 8, "sentiment-binary": 8, "sentiment-bare": 6, "sentiment-unquoted": 4}
 _TRIES = 30
 # What applications put before a question without meaning much by it; a part of the prompts has one.
 _SYSTEMS = (

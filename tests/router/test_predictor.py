@@ -85,6 +85,8 @@ def test_what_is_more_than_a_computation_is_not_for_the_tool_agent(shipped: Pred
         "Classify the sentiment as positive or negative: 'I loved this film.'",
         "Classify the sentiment of this review as positive or negative: 'I loved every minute of it.'",
         "Classify the sentiment as positive or negative. Answer with one word.\n\nThe acting was superb",
+        "Classify the sentiment of: 'I loved every minute of it.'",
+        'Classify the sentiment of: "The soup was cold and the waiter was rude."',
         "Hello, how are you?",
         "Use the word garden in a sentence.",
     ],

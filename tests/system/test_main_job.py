@@ -48,11 +48,18 @@ def asked_of_upstream(upstream: Upstream) -> str:
     return json.dumps([r.body for r in upstream.requests], ensure_ascii=False)
 
 
-def test_sentiment_goes_to_the_local_model(system: Running, upstream: Upstream) -> None:
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Classify the sentiment of: 'I loved every minute of it.'",
+        "Classify the sentiment of this review as positive or negative: 'I loved every minute of it.'",
+    ],
+)
+def test_sentiment_goes_to_the_local_model(system: Running, upstream: Upstream, question: str) -> None:
     upstream.requests.clear()
     answer = system.client().chat.completions.with_raw_response.create(
         model="auto",
-        messages=user("Classify the sentiment of this review as positive or negative: 'I loved every minute of it.'"),  # type: ignore[arg-type]
+        messages=user(question),  # type: ignore[arg-type]
         max_tokens=8,
     )
     assert answer.headers["x-turnout-component"] == "small"

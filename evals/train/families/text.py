@@ -61,6 +61,41 @@ def sentiment_binary(rng: Random) -> Item:
     return Item(prompt, label(right, ("positive", "negative")), max_tokens=24)
 
 
+def sentiment_bare(rng: Random) -> Item:
+    """Positive or negative, with no label named, the text mostly set off by quotes or by a word for what it is."""
+    right = rng.choice(("positive", "negative"))
+    texts = (*w.GOOD, *w.MORE_GOOD) if right == "positive" else (*w.BAD, *w.MORE_BAD)
+    prompt = _choice(
+        rng,
+        "Classify the sentiment of: '{t}'",
+        'Classify the sentiment of: "{t}"',
+        'Classify the sentiment of: "{t}."',
+        "Classify the sentiment of: {t}.",
+        "Classify the sentiment of this sentence: {t}.",
+        "Classify the sentiment of this sentence: '{t}'",
+        "What is the sentiment of: {t}",
+        "What is the sentiment of: '{t}'",
+        t=rng.choice(texts),
+    )
+    return Item(prompt, label(right, ("positive", "negative")))
+
+
+def sentiment_unquoted(rng: Random) -> Item:
+    """Positive or negative, with no label named and nothing to tell the text from the instruction."""
+    right = rng.choice(("positive", "negative"))
+    texts = (*w.GOOD, *w.MORE_GOOD) if right == "positive" else (*w.BAD, *w.MORE_BAD)
+    prompt = _choice(
+        rng,
+        "Classify the sentiment of: {t}",
+        "Classify the sentiment of: {t}.",
+        "Classify the sentiment of: {t}!",
+        "Classify the sentiment: {t}.",
+        "Classify the sentiment of the following text: {t}.",
+        t=rng.choice(texts),
+    )
+    return Item(prompt, label(right, ("positive", "negative")))
+
+
 def sentiment_three(rng: Random) -> Item:
     """Positive, negative or neutral."""
     right, texts = rng.choice((("positive", w.GOOD), ("negative", w.BAD), ("neutral", w.NEUTRAL)))
@@ -328,6 +363,8 @@ def summarise(rng: Random) -> Item:
 FAMILIES: dict[str, Maker] = {
     "sentiment": sentiment,
     "sentiment-binary": sentiment_binary,
+    "sentiment-bare": sentiment_bare,
+    "sentiment-unquoted": sentiment_unquoted,
     "sentiment-three": sentiment_three,
     "topic": topic,
     "language": language,
