@@ -118,8 +118,6 @@ def _end(waiting: asyncio.Future[Ending]) -> None:
 class Container:
     """See `process_driver.Handle`."""
 
-    pid: int | None = None
-
     def __init__(self, name: str, ended: asyncio.Future[Ending], let: Callable[[bool], object]) -> None:
         self._name = name
         self._ended = ended

@@ -164,7 +164,7 @@ class Controller:
                 continue  # nobody can be heard
             heard_for_s += look_s
             heard = {beat.instance for beat in self._parts.roster.all()}
-            for name in silence.look(self._parts.supervisor.pids, heard, heard_for_s):
+            for name in silence.look(self._parts.supervisor.lives, heard, heard_for_s):
                 self.happened("silent", f"{name} lives, but has long said nothing, and is killed")
                 self._parts.supervisor.kill_one(name)
 

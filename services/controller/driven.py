@@ -62,7 +62,8 @@ class Driven:
             if instance not in steps.stop:
                 await self._bus.publish(subjects.order(instance.name), encode(Order("serve")))
         self._supervisor.start(steps.start)
-        working = [asyncio.create_task(work) for work in (self._controller.run(), self._controller.autoscale())]
+        works = (self._controller.run(), self._controller.autoscale(), self._controller.heal())
+        working = [asyncio.create_task(work) for work in works]
         await self._controller.listen()
         try:
             await self._supervisor.stop_some((instance.name for instance in steps.stop), _GRACE_S)

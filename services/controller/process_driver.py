@@ -48,11 +48,6 @@ class Ending:
 class Handle(Protocol):
     """An instance that was started."""
 
-    @property
-    def pid(self) -> int | None:
-        """Its process id, where the driver has such a thing."""
-        ...
-
     async def ended(self) -> Ending:
         """Wait for its end. Called once, by the task that owns the instance."""
         ...
@@ -126,11 +121,6 @@ class ChildProcess:
         self._reason = ""
         self._last: deque[str] = deque(maxlen=_REMEMBERED_LINES)
         self._reading = asyncio.create_task(self._read())
-
-    @property
-    def pid(self) -> int | None:
-        """See `Handle.pid`."""
-        return self._process.pid
 
     async def ended(self) -> Ending:
         """See `Handle.ended`."""

@@ -13,16 +13,18 @@ class Silence:
     def __init__(self) -> None:
         self._spoken: dict[tuple[str, int], float] = {}
 
-    def look(self, pids: Mapping[str, int], heard: Collection[str], now_s: float) -> list[str]:
-        """The instances to be ended, by name.
+    def look(self, lives: Mapping[str, int], heard: Collection[str], now_s: float) -> list[str]:
+        """The instances to be ended, by name; each once in so long a silence.
 
         Args:
-            pids: of the processes that live, by instance. heard: the instances that speak.
+            lives: which life of it each instance is in, by name. heard: the instances that speak.
             now_s: of a clock that stands while nobody could be heard.
         """
-        living = set(pids.items())
+        living = set(lives.items())
         self._spoken = {who: at_s for who, at_s in self._spoken.items() if who in living}
         for who in living:
             if who[0] in heard:
                 self._spoken[who] = now_s
-        return [name for (name, _), at_s in self._spoken.items() if now_s - at_s > TOO_LONG_S]
+        silent = [who for who, at_s in self._spoken.items() if now_s - at_s > TOO_LONG_S]
+        self._spoken |= dict.fromkeys(silent, now_s)  # not all can be ended at once: named again after as long
+        return [name for name, _ in silent]

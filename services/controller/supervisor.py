@@ -91,13 +91,9 @@ class Supervisor:
         return tuple(kept.instance for kept in self._kept.values() if not kept.leaving)
 
     @property
-    def pids(self) -> dict[str, int]:
-        """Process ids by instance name, of those that live now."""
-        return {
-            name: kept.handle.pid
-            for name, kept in self._kept.items()
-            if kept.handle is not None and kept.handle.pid is not None
-        }
+    def lives(self) -> dict[str, int]:
+        """How often each instance that lives now has ended before, by name: with its name, that is one life."""
+        return {name: len(kept.endings) for name, kept in self._kept.items() if kept.handle is not None}
 
     @property
     def leaving(self) -> tuple[str, ...]:

@@ -40,7 +40,6 @@ REFUSING = 13
 """`max_steps` of a component that will not start."""
 FAILING = 44
 """`max_steps` of a component that answers nothing."""
-_pids = itertools.count(1000)
 
 
 class Idle:
@@ -68,7 +67,6 @@ class InsideHandle:
     """One worker, as the supervisor holds it."""
 
     def __init__(self, bus: MemoryBus, instance: Instance) -> None:
-        self.pid = next(_pids)
         self._stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live(bus, instance))
 

@@ -13,21 +13,23 @@ from tests.services.controller.inside import inside
 
 def test_one_that_has_spoken_and_falls_silent_is_named_after_a_while() -> None:
     watched = Silence()
-    assert watched.look({"a-1": 7}, {"a-1"}, 0.0) == []
-    assert watched.look({"a-1": 7}, set(), TOO_LONG_S) == []
-    assert watched.look({"a-1": 7}, set(), TOO_LONG_S + 0.1) == ["a-1"]
+    assert watched.look({"a-1": 0}, {"a-1"}, 0.0) == []
+    assert watched.look({"a-1": 0}, set(), TOO_LONG_S) == []
+    assert watched.look({"a-1": 0}, set(), TOO_LONG_S + 0.1) == ["a-1"]
+    assert watched.look({"a-1": 0}, set(), TOO_LONG_S + 0.6) == [], "it is being ended"
+    assert watched.look({"a-1": 0}, set(), 2 * TOO_LONG_S + 0.2) == ["a-1"], "and still has not"
 
 
 def test_one_that_has_never_spoken_is_still_starting() -> None:
     watched = Silence()
-    watched.look({"a-1": 7}, set(), 0.0)
-    assert watched.look({"a-1": 7}, set(), 1000.0) == []
+    watched.look({"a-1": 0}, set(), 0.0)
+    assert watched.look({"a-1": 0}, set(), 1000.0) == []
 
 
-def test_a_new_process_of_the_same_name_starts_afresh() -> None:
+def test_a_new_life_under_the_same_name_starts_afresh() -> None:
     watched = Silence()
-    watched.look({"a-1": 7}, {"a-1"}, 0.0)
-    assert watched.look({"a-1": 8}, set(), 1000.0) == []
+    watched.look({"a-1": 0}, {"a-1"}, 0.0)
+    assert watched.look({"a-1": 1}, set(), 1000.0) == []
 
 
 async def test_a_frozen_instance_is_ended_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
