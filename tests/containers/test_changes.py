@@ -85,6 +85,7 @@ def test_a_process_that_dies_in_its_container_is_started_again(system: Deploymen
         "-I",
         "-c",
         "import os; os.kill(int(open('/proc/1/task/1/children').read().split()[0]), 9)",
+        check=False,  # the container may end before the command has
     )
     after = eventually(
         lambda: [b for b in system.ready("tools") if b["started_s"] > before["started_s"]], "tools serves again", 60
