@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from operator import methodcaller
 from typing import Any, Final, Literal
 
@@ -245,7 +246,7 @@ class Router:
             excluded=frozenset(journey.excluded),
             offsets=self._calibration.offsets(),
             held=self._sessions.held(journey.task),
-            conversation=conversation_of(journey.task),
+            conversation=partial(conversation_of, journey.task),
         )
         return choose(journey.needs, journey.wanted_now(), world, journey.estimates, journey.output_tokens)
 

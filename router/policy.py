@@ -6,7 +6,7 @@ read into text, passages found in the documents).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -68,7 +68,7 @@ class World:
         profiles: by component. relevance: probability that the documents answer the question, 0..1.
         offsets: what feedback has taught of each way (`router.learning`).
         held: who has the beginning of this conversation in its cache.
-        conversation: its name, the same for every router and every turn (`router.session`).
+        conversation: makes its name, the same for every router and every turn (`router.session`), where that is needed.
     """
 
     beats: Sequence[Beat]
@@ -78,7 +78,7 @@ class World:
     excluded: frozenset[str] = frozenset()
     offsets: Mapping[str, float] = field(default_factory=dict)
     held: Held | None = None
-    conversation: str = ""
+    conversation: Callable[[], str] = str
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,8 @@ def _first(beats: Sequence[Beat], world: World) -> Beat:
                 return beat
     least = min(_ahead(beat, world) / beat.slots for beat in near)
     idle = [beat for beat in near if _ahead(beat, world) / beat.slots == least]
-    return max(idle, key=lambda beat: draw(f"{world.conversation} {beat.instance}", "instance"))
+    name = world.conversation()
+    return max(idle, key=lambda beat: draw(f"{name} {beat.instance}", "instance"))
 
 
 def _ahead(beat: Beat, world: World) -> int:

@@ -72,7 +72,7 @@ def pick(
     conversation: str = "",
 ) -> Choice:
     wanted = Wanted(floor, max_cost_usd, deadline_in_s, pinned, depth)
-    world = World(beats, PROFILES, pending or {}, relevance, excluded, held=held, conversation=conversation)
+    world = World(beats, PROFILES, pending or {}, relevance, excluded, held=held, conversation=lambda: conversation)
     return choose(needs, wanted, world, estimates, 100.0)
 
 
