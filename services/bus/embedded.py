@@ -18,12 +18,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.bus.port import MOST_PINGS, PING_S
 from services.contracts.errors import ConfigError
 
 MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
-PINGS = """\
-ping_interval: "2s"
-ping_max: 2
+PINGS = f"""\
+ping_interval: "{PING_S}s"
+ping_max: {MOST_PINGS}
 """
 """Of a server's configuration: the end of a connection that brings nothing any more must not go on taking messages."""
 _READY_TIMEOUT_S = 10.0

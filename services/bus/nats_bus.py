@@ -33,7 +33,7 @@ from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoKeysEr
 
 from services.bus.nats_errors import TRANSLATED
 from services.bus.nats_storage import ensure
-from services.bus.port import SETTLING_S, Handler, Incoming, KvEntry, Subscription
+from services.bus.port import MOST_PINGS, PING_S, SETTLING_S, Handler, Incoming, KvEntry, Subscription
 from services.bus.returning import Returning
 from services.contracts import subjects
 from services.contracts.errors import (
@@ -53,8 +53,6 @@ _REPLAY_IDLE_S = 30.0
 _PENDING_BYTES = 64 * 1024 * 1024
 _INBOXES = "_INBOX"
 _AGAIN_S = 0.1
-_PING_S = 2  # a connection that brings nothing any more is given up at the third, the server's end of it, too
-_PINGS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,8 +380,8 @@ async def connect(
                 error_cb=failed,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.2,
-                ping_interval=_PING_S,
-                max_outstanding_pings=_PINGS,
+                ping_interval=PING_S,
+                max_outstanding_pings=MOST_PINGS,
                 connect_timeout=2,
                 pending_size=_PENDING_BYTES,
                 # Every subject is ours (contracts/subjects.py), built from validated names.

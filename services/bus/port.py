@@ -20,6 +20,10 @@ class Incoming:
     reply: str = ""
 
 
+PING_S = 2
+"""How often either end of a connection asks whether the other is there."""
+MOST_PINGS = 2
+"""Left without an answer; at the next one the connection is given up."""
 SETTLING_S = 3.0
 """After the server has come back: until then everybody who listened before does again."""
 
