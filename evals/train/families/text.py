@@ -44,11 +44,16 @@ def sentiment(rng: Random) -> Item:
     return Item(rng.choice(_SENTIMENT).format(t=text), check)
 
 
-def sentiment_binary(rng: Random) -> Item:
-    """Positive or negative, with both labels named: the plain ways in which people ask a small model."""
+def _two_ways(rng: Random, *templates: str, max_tokens: int = 48) -> Item:
     right = rng.choice(("positive", "negative"))
     texts = (*w.GOOD, *w.MORE_GOOD) if right == "positive" else (*w.BAD, *w.MORE_BAD)
-    prompt = _choice(
+    prompt = _choice(rng, *templates, t=rng.choice(texts))
+    return Item(prompt, label(right, ("positive", "negative")), max_tokens=max_tokens)
+
+
+def sentiment_binary(rng: Random) -> Item:
+    """Positive or negative, with both labels named: the plain ways in which people ask a small model."""
+    return _two_ways(
         rng,
         "Classify the sentiment as positive or negative. Answer with one word.\n\n{t}",
         "Classify the sentiment of this review as positive or negative: '{t}'",
@@ -56,16 +61,13 @@ def sentiment_binary(rng: Random) -> Item:
         "Answer with one word, positive or negative. {t}",
         "Is this review positive or negative? Answer with one word.\n\n{t}",
         "Classify the sentiment as positive or negative: '{t}'",
-        t=rng.choice(texts),
+        max_tokens=24,
     )
-    return Item(prompt, label(right, ("positive", "negative")), max_tokens=24)
 
 
 def sentiment_bare(rng: Random) -> Item:
     """Positive or negative, with no label named, the text mostly set off by quotes or by a word for what it is."""
-    right = rng.choice(("positive", "negative"))
-    texts = (*w.GOOD, *w.MORE_GOOD) if right == "positive" else (*w.BAD, *w.MORE_BAD)
-    prompt = _choice(
+    return _two_ways(
         rng,
         "Classify the sentiment of: '{t}'",
         'Classify the sentiment of: "{t}"',
@@ -75,25 +77,19 @@ def sentiment_bare(rng: Random) -> Item:
         "Classify the sentiment of this sentence: '{t}'",
         "What is the sentiment of: {t}",
         "What is the sentiment of: '{t}'",
-        t=rng.choice(texts),
     )
-    return Item(prompt, label(right, ("positive", "negative")))
 
 
 def sentiment_unquoted(rng: Random) -> Item:
     """Positive or negative, with no label named and nothing to tell the text from the instruction."""
-    right = rng.choice(("positive", "negative"))
-    texts = (*w.GOOD, *w.MORE_GOOD) if right == "positive" else (*w.BAD, *w.MORE_BAD)
-    prompt = _choice(
+    return _two_ways(
         rng,
         "Classify the sentiment of: {t}",
         "Classify the sentiment of: {t}.",
         "Classify the sentiment of: {t}!",
         "Classify the sentiment: {t}.",
         "Classify the sentiment of the following text: {t}.",
-        t=rng.choice(texts),
     )
-    return Item(prompt, label(right, ("positive", "negative")))
 
 
 def sentiment_three(rng: Random) -> Item:
