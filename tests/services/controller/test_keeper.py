@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +17,7 @@ from services.contracts import subjects
 from services.contracts.keeper import ANSWER_DECODER, Instance
 from services.controller.compose_copies import ComposeCopies
 from services.controller.container_driver import ContainerDriver
-from services.controller.engine import Engine
-from services.controller.keeper import Keeper
+from tests.services.controller.keeping import keeping
 
 SMALL = Instance("small", "llm_local", "small-1", 2, "abc")
 
@@ -111,19 +109,8 @@ def _bears(container: dict[str, Any], wanted: list[str]) -> bool:
     )
 
 
-@asynccontextmanager
-async def kept(bus: MemoryBus, engine: FakeEngine) -> AsyncIterator[ContainerDriver]:
-    client = Engine(transport=httpx.MockTransport(engine))
-    keeper = Keeper(bus, ComposeCopies(client, "turnout"))
-    await keeper.start()
-    driver = ContainerDriver(bus, lambda _text, _level: None)
-    await driver.listen()
-    try:
-        yield driver
-    finally:
-        await driver.stop()
-        await keeper.stop()
-        await client.close()
+def kept(bus: MemoryBus, engine: FakeEngine) -> AbstractAsyncContextManager[ContainerDriver]:
+    return keeping(bus, engine, lambda client: ComposeCopies(client, "turnout"))
 
 
 @pytest.fixture

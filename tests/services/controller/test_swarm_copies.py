@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -17,8 +18,9 @@ from services.contracts.errors import ConfigError
 from services.contracts.keeper import Instance
 from services.controller.container_driver import ContainerDriver
 from services.controller.engine import Engine
-from services.controller.keeper import Keeper, copies_from_environment
+from services.controller.keeper import copies_from_environment
 from services.controller.swarm_copies import SwarmCopies
+from tests.services.controller.keeping import keeping
 
 SMALL = Instance("small", "llm_local", "small-1", 2, "abc")
 COPY = "turnout_small-1-copy"
@@ -114,18 +116,9 @@ def _bears(spec: dict[str, Any], request: httpx.Request) -> bool:
 
 @asynccontextmanager
 async def kept(swarm: FakeSwarm, place_s: float = 60) -> AsyncIterator[ContainerDriver]:
-    bus, client = MemoryBus(), Engine(transport=httpx.MockTransport(swarm))
-    keeper = Keeper(bus, SwarmCopies(client, "turnout", look_s=0.01, place_s=place_s))
-    await keeper.start()
-    driver = ContainerDriver(bus, lambda _text, _level: None)
-    await driver.listen()
-    try:
-        async with asyncio.timeout(10):
-            yield driver
-    finally:
-        await driver.stop()
-        await keeper.stop()
-        await client.close()
+    copies = partial(SwarmCopies, stack="turnout", look_s=0.01, place_s=place_s)
+    async with keeping(MemoryBus(), swarm, copies) as driver, asyncio.timeout(10):
+        yield driver
 
 
 @pytest.fixture
