@@ -1,9 +1,10 @@
 """`turnout eval check-simulate`: the simulation beside the running system, under the same load.
 
-One component is measured alone, and with its slots filled; then requests are sent at other rates, at random moments;
-then it is measured again, since a machine is not as fast at all times. From both measurements the simulation says what
-should have happened to requests that arrive at those very moments, and both are printed side by side. How long each
-takes is drawn from what was measured, again and again, to see what chance alone would do in so short a run.
+One component is measured alone, and with its slots filled; then requests are sent at other rates, at random moments.
+Before and after each rate it is measured, since a machine is not as fast at all times. From both measurements the
+simulation says what should have happened to requests that arrive at those very moments, and both are printed side by
+side. How long each takes is drawn from what was measured, again and again, to see what chance alone would do in so
+short a run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -76,11 +79,19 @@ class Alone:
         """Requests per second that keep every slot in use."""
         return self.place.slots * self.place.replicas / (float(self.service_s.mean()) * self.slowdown[-1])
 
-    def with_later(self, later: Alone) -> Alone:
-        """Both measurements as one."""
-        slowdown = tuple(float(factor) for factor in np.mean([self.slowdown, later.slowdown], axis=0))
-        service_s, around_s = np.concatenate([self.service_s, later.service_s]), (self.around_s + later.around_s) / 2
-        return Alone(self.place, service_s, slowdown, around_s)
+    def towards(self, later: Alone, part: float) -> Alone:
+        """As it was after this part, 0..1, of the time from this measurement to a later one."""
+        slowdown = tuple(a + part * (b - a) for a, b in zip(self.slowdown, later.slowdown, strict=True))
+        begin, end = (np.sort(one.service_s) for one in (self, later))
+        ranks = np.linspace(0, 1, max(len(begin), len(end)))
+        begin, end = np.quantile(begin, ranks), np.quantile(end, ranks)
+        around_s = self.around_s + part * (later.around_s - self.around_s)
+        return Alone(self.place, begin + part * (end - begin), slowdown, around_s)
+
+    def as_json(self) -> dict[str, Any]:
+        """Times in seconds."""
+        times = {"service_s": self.service_s.round(6).tolist(), "slowdown": self.slowdown}
+        return {**times, "around_s": self.around_s, "full_at_rate": self.rate}
 
 
 def run(url: str, component: str, loads: Sequence[float], seconds: float, calls: int, out: Path | None) -> int:
@@ -91,32 +102,28 @@ def run(url: str, component: str, loads: Sequence[float], seconds: float, calls:
     measurements: list[Alone] = []
 
     async def work(probe: Probe) -> None:
-        with bar(len(loads) + 5) as tell:
+        with bar(3 * len(loads) + 3) as tell:
             measurements.append(await measure(probe, calls, tell))
             for number, load in enumerate(loads):
-                rate = load * measurements[0].rate
+                rate = load * measurements[-1].rate
                 tell(f"{rate:.3g} requests/s")
                 arrivals = arrivals_of(rate, seconds, np.random.default_rng(number))
                 runs.append((rate, arrivals, await probe.open(arrivals)))
-            measurements.append(await measure(probe, calls, tell))
+                measurements.append(await measure(probe, calls, tell))
             tell("simulating")
 
     probing(Client.make(url), component, work)
-    before, after = measurements
-    alone = before.with_later(after)
-    found = [compared(rate, arrivals, seen, alone) for rate, arrivals, seen in runs]
-    _tell_alone(component, alone, after.rate / before.rate - 1)
+    found = [compared(*run, *around) for run, around in zip(runs, pairwise(measurements), strict=True)]
+    _tell_alone(component, measurements)
     show(_table(component, found))
     failed = [error for _, _, seen in runs for error in seen.failed]
     for error in failed[:_SHOWN_FAILURES]:
         Console(stderr=True).print(f"failed: {error}", markup=False)
     if out is not None:
-        times = {"service_s": alone.service_s.round(6).tolist(), "slowdown": alone.slowdown}
         report = {
             "component": component,
-            **asdict(alone.place),
-            **times,
-            "around_s": alone.around_s,
+            **asdict(measurements[0].place),
+            "measurements": [one.as_json() for one in measurements],
             "rates": [asdict(one) for one in found],
         }
         out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -150,23 +157,27 @@ def arrivals_of(rate: float, seconds: float, rng: np.random.Generator) -> Floats
     return np.cumsum(rng.exponential(1 / rate, max(1, round(rate * seconds))))
 
 
-def compared(rate: float, arrivals: Floats, measured: Measured, alone: Alone) -> Compared:
-    """What was seen beside what the simulation makes of requests that arrive at the same moments."""
-    place = alone.place
-    service = Service(times=tuple(alone.service_s.tolist()))
-    part = Part(1.0, service, place.slots, alone.slowdown, place.replicas, queue=place.queue)
-    plan = Plan({"": part}, deadline_s=math.inf)
-    cold_s = _WARM_SERVICES * float(alone.service_s.mean())
+def compared(rate: float, arrivals: Floats, measured: Measured, before: Alone, after: Alone) -> Compared:
+    """What was seen beside what the simulation makes of requests that arrive at the same moments.
+
+    How fast the machine was between the two measurements is not known: each simulated run takes another point.
+    """
+    place, middle = before.place, before.towards(after, 0.5)
+    cold_s = _WARM_SERVICES * float(middle.service_s.mean())
     runs = []
     for seed in range(REPEATS):
         rng = np.random.default_rng(1000 + seed)
+        alone = before.towards(after, rng.uniform())
         # What was measured alone is a sample, too: another one would have been as good.
         sample = rng.choice(alone.service_s, size=len(alone.service_s))
+        service = Service(times=tuple(sample.tolist()))
+        part = Part(1.0, service, place.slots, alone.slowdown, place.replicas, queue=place.queue)
+        plan = Plan({"": part}, deadline_s=math.inf)
         done = served(plan, part, arrivals, rng.choice(sample, size=len(arrivals)), place.replicas)
         runs.append(figures(arrivals, done.latency_s + alone.around_s, done.busy_s / done.capacity_s, cold_s))
-    middle, low, high = (_quantile(runs, rank) for rank in (0.5, 0.05, 0.95))
+    median, low, high = (_quantile(runs, rank) for rank in (0.5, 0.05, 0.95))
     seen = figures(arrivals, measured.latency_s, measured.in_use, cold_s)
-    return Compared(rate / alone.rate, rate, len(arrivals), seen, middle, low, high)
+    return Compared(rate / middle.rate, rate, len(arrivals), seen, median, low, high)
 
 
 def figures(arrivals: Floats, latency_s: Floats, in_use: float, cold_s: float) -> Figures:
@@ -182,14 +193,16 @@ def _quantile(runs: Sequence[Figures], rank: float) -> Figures:
     return Figures(*np.nanquantile(rows, rank, axis=0).tolist())
 
 
-def _tell_alone(component: str, alone: Alone, drift: float) -> None:
-    place, (p50_s, p99_s) = alone.place, np.percentile(alone.service_s, (50, 99))
-    slower = ", ".join(f"{factor:.2f}" for factor in alone.slowdown[:8])
+def _tell_alone(component: str, measurements: Sequence[Alone]) -> None:
+    place, rates = measurements[0].place, [one.rate for one in measurements]
+    p50_s, p99_s = np.percentile(np.concatenate([one.service_s for one in measurements]), (50, 99))
+    slower = ", ".join(f"{factor:.2f}" for factor in np.mean([one.slowdown for one in measurements], axis=0)[:8])
+    around_s = float(np.mean([one.around_s for one in measurements]))
     Console().print(
         f"{component}: {place.replicas} x {place.slots} slots, queue of {place.queue}; "
-        f"alone p50 {p50_s:.3f} s, p99 {p99_s:.3f} s, and {alone.around_s * 1000:.1f} ms around it; "
-        f"times as long with 1, 2, … at once: {slower}; full at {alone.rate:.3g}/s, "
-        f"{drift:+.0%} from the first measurement to the second",
+        f"alone p50 {p50_s:.3f} s, p99 {p99_s:.3f} s, and {around_s * 1000:.1f} ms around it; "
+        f"times as long with 1, 2, … at once: {slower}; full at {min(rates):.3g} to {max(rates):.3g}/s "
+        f"in {len(rates)} measurements",
         highlight=False,
         soft_wrap=True,
     )

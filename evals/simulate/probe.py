@@ -19,7 +19,7 @@ from evals.simulate.queue import Floats
 from services.contracts.errors import ConfigError, TurnoutError
 from services.controller.client import Client, as_object, checked, error_message
 
-_LOOK_S = 0.25  # beats come twice a second; each look takes time from the gateway
+_LOOK_S = 1.0  # each look takes time from the gateway
 _TIMEOUT_S = 600.0
 _REFUSED = frozenset((httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE))
 _LENGTHS = (4, 40, 12, 24, 8, 48, 16, 32)  # tokens; so that service times differ, as they do
@@ -102,20 +102,25 @@ class Probe:
         return whole, inside
 
     async def closed(self, at_once: int, calls: int) -> Floats:
-        """So many requests at a time, `calls` in all: how long each took.
+        """So many requests at a time: how long each of `calls` took.
+
+        They begin when all places are filled, and others go on until the last of them is answered: with fewer at once
+        they would be quicker.
 
         Raises:
             TurnoutError: one got no answer.
         """
-        turns = iter(range(calls))
+        turns = itertools.count(-at_once)
         took: list[float] = []
 
         async def ask_on() -> None:
-            for number in turns:
+            while len(took) < calls:
+                number = next(turns)
                 asked = await self._ask(number)
                 if asked.error is not None:
                     raise TurnoutError(f"{self._component}: {asked.error}")
-                took.append(asked.latency_s)
+                if 0 <= number < calls:
+                    took.append(asked.latency_s)
 
         await asyncio.gather(*(ask_on() for _ in range(at_once)))
         return np.array(took)
@@ -146,10 +151,10 @@ class Probe:
 
         async def watch() -> None:
             while True:
+                await asyncio.sleep(_LOOK_S)
                 ready = await self._ready()
                 slots = sum(beat["slots"] for beat in ready)
                 used.append(sum(beat["in_use"] for beat in ready) / slots if slots else 0.0)
-                await asyncio.sleep(_LOOK_S)
 
         watching = asyncio.create_task(watch())
         try:
