@@ -51,7 +51,7 @@ def run(asked: Asked, *, skip_bad_rows: bool) -> int:
     tested = accept(read_tables(asked.test), skip=skip_bad_rows) if asked.test else None
     train, test, about = prepare(tables, tested, asked)
     budgets = asked.budgets or (_BUDGETS_USD_PER_1K if test.priced else _BUDGETS_SHARE)
-    policies = everyone(test, asked.seed)
+    policies = everyone(test)
     with bar(2 * len(policies) + Turnout.STEPS + 1) as tell:
         scores = evaluate(policies, train, test, Wanted(budgets, asked.seed), tell)
     show(rendered(test, scores, budgets))
@@ -100,10 +100,10 @@ def _counted(test: Matrix) -> str | None:
     return None if test.priced else test.models[int(test.cost[0].argmax())]
 
 
-def everyone(test: Matrix, seed: int) -> list[Policy]:
+def everyone(test: Matrix) -> list[Policy]:
     """All policies that a report compares."""
     plain: list[Policy] = [Oracle(), RandomMix(), Length(), Cheapest(), Strongest()]
-    return [*plain, *(Single(model) for model in test.models), TfIdfRidge(), Knn(), Turnout(seed=seed)]
+    return [*plain, *(Single(model) for model in test.models), TfIdfRidge(), Knn(), Turnout()]
 
 
 def write(out: Path, test: Matrix, scores: list[Score], budgets: tuple[float, ...], about: dict[str, Any]) -> None:

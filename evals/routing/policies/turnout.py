@@ -2,7 +2,7 @@
 
 Quality is ridge regression on the running router's own vector of the text, each direction in which models differ with
 a penalty of its own. Cost is the same regression of its logarithm: prompts differ in cost as much as models do, and to
-know it is worth as much as to know their quality. Penalties are chosen by cross-validation on the training prompts.
+know it is worth as much as to know their quality.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from evals.routing.policies.base import Predicting
 from evals.routing.policies.views import Floats as Values
 from evals.routing.policies.views import Ints, Views
 
-_FOLDS = 5
 _LEAST_USD = 1e-7
 
 
@@ -29,11 +28,10 @@ class Turnout(Predicting):
     """Ridge in the space of words and characters, turned by what models have in common and where they differ."""
 
     name = "turnout"
-    STEPS = 2 * (_FOLDS + 1)  # how often training tells what it is at
+    STEPS = 1 + 2 * len(kernel_ridge.PENALTIES)  # how often training tells what it is at, at most
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self) -> None:
         self.notes: dict[str, Any] = {}
-        self._seed = seed
         self._views = Views()
 
     def fit(self, train: Matrix, tell: Tell = silent) -> None:
@@ -41,16 +39,14 @@ class Turnout(Predicting):
         vectors = self._views.fit(train.prompts)
         tell("turnout: inner products")
         kernel = np.asarray((vectors @ vectors.T).toarray())
-        order = np.random.default_rng(self._seed).permutation(len(train))
-        folds = np.array_split(order, min(_FOLDS, len(train)))
-        quality = kernel_ridge.fit(kernel, train.quality, folds, lambda: tell("turnout: quality"))
+        quality = kernel_ridge.fit(kernel, train.quality, lambda: tell("turnout: quality"))
         self._quality = _Primal(vectors, quality)
         self._mean_cost = train.cost.mean(axis=0)
         self._cost: _Primal | None = None
         self.notes = {"penalties": list(quality.penalties)}
         if train.priced:
             logs = np.log(train.cost + _LEAST_USD)
-            found = kernel_ridge.fit(kernel, logs, folds, lambda: tell("turnout: cost"))
+            found = kernel_ridge.fit(kernel, logs, lambda: tell("turnout: cost"))
             self._cost = _Primal(vectors, found)
             # The mean of a logarithm is below the logarithm of the mean. Source: Duan, "Smearing estimate", 1983.
             self._smear = self._mean_cost / np.exp(found.held_out).mean(axis=0)

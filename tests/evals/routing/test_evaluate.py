@@ -17,7 +17,7 @@ from tests.evals.routing.support import STRONG, WEAK, frame, world
 
 def _scores(*, priced: bool) -> dict[str, Score]:
     train, test = split(world(360, priced=priced), 0.4, seed=3)
-    found = evaluate(everyone(test, seed=0), train, test, Wanted((0.5,), draws=200))
+    found = evaluate(everyone(test), train, test, Wanted((0.5,), draws=200))
     return {score.name: score for score in found}
 
 
@@ -64,7 +64,7 @@ def test_a_policy_predicts_from_prompts_alone() -> None:
     train, test = split(world(200), 0.4, seed=3)
     blind = test.take(np.arange(len(test)))
     blind.quality[:] = 0.5
-    ours = everyone(test, seed=0)[-1]
+    ours = everyone(test)[-1]
     ours.fit(train)
 
     assert (ours.choose(test) == ours.choose(blind)).all()

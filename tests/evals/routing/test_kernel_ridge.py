@@ -11,17 +11,16 @@ from evals.routing.policies.views import BUCKETS, Views
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 8))
 Y = X @ RNG.standard_normal((8, 3)) + 0.5 * RNG.standard_normal((60, 3))
-FOLDS = np.array_split(np.arange(60), 5)
 
 
 def test_the_dual_form_is_ridge_regression() -> None:
-    fitted = kernel_ridge.fit(X @ X.T, Y, FOLDS)
+    fitted = kernel_ridge.fit(X @ X.T, Y)
 
     basis = kernel_ridge.directions(Y)
     weights = np.stack(
         [
             np.linalg.solve(X.T @ X + penalty * np.eye(8), X.T @ ((Y - Y.mean(axis=0)) @ basis[:, i]))
-            for i, penalty in enumerate(fitted.penalties)
+            for i, penalty in enumerate((*fitted.penalties, fitted.penalties[1]))  # one for all differences
         ],
         axis=1,
     )
@@ -36,26 +35,48 @@ def test_directions_are_the_mean_and_what_differs() -> None:
     assert np.abs(basis[:, 0]) == pytest.approx(np.full(3, 3**-0.5))
 
 
-def test_held_out_predictions_do_not_know_their_own_outcome() -> None:
-    changed = Y.copy()
-    changed[FOLDS[0]] += 100.0  # alike for all outputs, so that the directions in which they differ stay
+def test_a_held_out_prediction_is_that_of_a_fit_without_the_row() -> None:
+    kernel = X @ X.T
+    fitted = kernel_ridge.fit(kernel, Y)
+    rest = np.arange(1, 60)
 
-    before, after = (kernel_ridge.fit(X @ X.T, outputs, FOLDS).held_out[FOLDS[0]] for outputs in (Y, changed))
+    basis = kernel_ridge.directions(Y)
+    turned = (Y - Y.mean(axis=0)) @ basis
+    alone = [
+        kernel[0, rest] @ np.linalg.solve(kernel[np.ix_(rest, rest)] + penalty * np.eye(59), turned[rest, i])
+        for i, penalty in enumerate((*fitted.penalties, fitted.penalties[1]))
+    ]
+    assert fitted.held_out[0] == pytest.approx(np.array(alone) @ basis.T + Y.mean(axis=0))
 
-    def apart(
-        found: np.ndarray[tuple[int, int], np.dtype[np.float64]],
-    ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-        return np.asarray(found - found.mean(axis=1, keepdims=True))
 
-    assert apart(after) == pytest.approx(apart(before))
-    assert np.abs(after - before).max() < 50
+def test_the_penalty_is_the_one_under_which_the_outcomes_are_most_likely() -> None:
+    kernel = X @ X.T
+    y = X @ RNG.standard_normal((8, 1)) + 3 * RNG.standard_normal((60, 1))
+
+    def likelihood(penalty: float) -> float:
+        """With the most likely scale, found by trying many."""
+        covariance = kernel / penalty + np.eye(60)
+        _, log_determinant = np.linalg.slogdet(covariance)
+        centred = (y - y.mean(axis=0))[:, 0]
+        square = float(centred @ np.linalg.solve(covariance, centred))
+        scales = square / 60 * np.geomspace(0.1, 10, 2001)
+        return float(np.max(-0.5 * (60 * np.log(scales) + log_determinant + square / scales)))
+
+    (found,) = kernel_ridge.fit(kernel, y).penalties
+    assert found == max(kernel_ridge.PENALTIES, key=likelihood)
+
+
+def test_an_outcome_that_never_varies_is_predicted_as_it_was() -> None:
+    outputs = np.column_stack([np.ones(60), np.ones(60)])
+    fitted = kernel_ridge.fit(X @ X.T, outputs)
+    assert fitted.held_out == pytest.approx(outputs)
 
 
 def test_noise_gets_a_stronger_penalty_than_signal() -> None:
     noise = RNG.standard_normal((60, 1))
     signal = X @ RNG.standard_normal((8, 1))
 
-    (loud,), (clear,) = (kernel_ridge.fit(X @ X.T, y, FOLDS).penalties for y in (noise, signal))
+    (loud,), (clear,) = (kernel_ridge.fit(X @ X.T, y).penalties for y in (noise, signal))
 
     assert loud > clear
 
