@@ -35,9 +35,10 @@ from services.contracts.messages import encode
 from services.controller.autoscale import Watched, step
 from services.controller.changes import changes
 from services.controller.check import problems
-from services.controller.counts import Counts, store
+from services.controller.counts import Counts
 from services.controller.journal import Journal
 from services.controller.judge import Judgement
+from services.controller.lasting import store
 from services.controller.ordered import Look, ordered
 from services.controller.reconciler import Plan, Wanted, fingerprint, plan, wanted
 from services.controller.rollout import Parts, Rollout

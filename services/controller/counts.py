@@ -5,37 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
-import stamina
 import structlog
 
 from services.bus.port import Bus
 from services.contracts import subjects
 from services.contracts.catalog import Catalog
-from services.contracts.errors import ComponentTimeout, ComponentUnavailable, ConfigError, Conflict
+from services.contracts.errors import ConfigError, Conflict
+from services.controller.lasting import store
 
 log = structlog.get_logger()
 
-STORE_TRIES = 60
-STORE_AGAIN_S = 0.5
 _DECODER = msgspec.json.Decoder(dict[str, int])
-
-
-async def store(bus: Bus, bucket: str, key: str, value: bytes, *, after: int | None = None) -> int:
-    """`Bus.kv_put`, with half a minute for a bus that is away to come back.
-
-    Raises:
-        TurnoutError: it has not; or, as `ConfigError`, someone else was faster.
-    """
-    async for attempt in stamina.retry_context(
-        on=(ComponentUnavailable, ComponentTimeout),
-        attempts=STORE_TRIES,
-        wait_initial=STORE_AGAIN_S,
-        wait_max=STORE_AGAIN_S,
-        timeout=None,
-    ):
-        with attempt:
-            revision = await bus.kv_put(bucket, key, value, after=after)
-    return revision
 
 
 class Counts:

@@ -8,7 +8,7 @@ from services.bus.memory import MemoryBus
 from services.contracts import subjects
 from services.contracts.control import ScaleTo
 from services.contracts.errors import ComponentUnavailable, Conflict
-from services.controller import counts
+from services.controller import lasting
 from services.controller.counts import Counts
 from tests.services.controller.inside import inside
 
@@ -57,7 +57,7 @@ async def test_a_bus_that_goes_away_between_taking_it_and_saying_so_is_no_confli
                 raise ComponentUnavailable("the bus failed")
             return revision
 
-    monkeypatch.setattr(counts, "STORE_AGAIN_S", 0.01)
+    monkeypatch.setattr(lasting, "AGAIN_S", 0.01)
     bus = Forgetful()
     first = await successor(bus)
     await first.keep({"one": 2})
