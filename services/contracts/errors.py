@@ -14,6 +14,7 @@
     |- InternalError 500
     |- UpstreamError 502
     |- ComponentUnavailable 503
+    |  `- Leaving                 it serves no longer, by order; nothing is wrong with it
     |- NoCapableComponent 503
     |- ComponentTimeout 504
     `- ConfigError                a file that cannot be used; carries file and line
@@ -160,6 +161,12 @@ class ComponentUnavailable(TurnoutError):
     status = 503
     code = "component_unavailable"
     retryable = True
+
+
+class Leaving(ComponentUnavailable):
+    """The instance is to end, and has not begun with this task: the next one does it."""
+
+    code = "instance_leaving"
 
 
 class NoCapableComponent(TurnoutError):

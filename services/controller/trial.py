@@ -16,12 +16,13 @@ import msgspec
 from services.bus.port import Incoming
 from services.contracts.catalog import Canary, Snapshot
 from services.contracts.decision import DECISION_DECODER, Decision
-from services.contracts.errors import Cancelled
+from services.contracts.errors import Cancelled, Leaving
 from services.contracts.feedback import FEEDBACK_DECODER, Feedback, Source
 from services.contracts.keeper import Instance
 from services.controller.judge import Judgement, Record, judge
 from services.controller.rollout import Rollout
 
+_NOBODY_FAILED = frozenset({Cancelled.code, Leaving.code})
 _ENDED_WELL = frozenset({"stop", "tool_calls"})
 _WORTH: dict[Source | None, int] = {None: 0, "retried": 1, "verified": 2, "schema": 3, "client": 4}
 """Whose word on an answer counts: of several the last of the highest. None: how it ended."""
@@ -48,12 +49,12 @@ def evidence(decision: Decision) -> Iterator[Evidence]:
     Whether an answer is good shows in how it ended: one that is empty or was cut off at its length limit is not.
     """
     for attempt in decision.attempts:
-        if attempt.error is not None and attempt.error.code != Cancelled.code:
+        if attempt.error is not None and attempt.error.code not in _NOBODY_FAILED:
             yield Evidence(attempt.component, attempt.instance, None)
     if not decision.instance:
         return
     if decision.error is not None:
-        if decision.error.code != Cancelled.code:
+        if decision.error.code not in _NOBODY_FAILED:
             yield Evidence(decision.component, decision.instance, None)
     elif decision.total_ms is not None:
         whole = ended_well(decision.finish_reason, decision.usage.output_tokens)

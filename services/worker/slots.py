@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from services.contracts.errors import ComponentTimeout, ComponentUnavailable, Overloaded
+from services.contracts.errors import ComponentTimeout, Leaving, Overloaded
 from services.contracts.messages import PRIORITIES, Priority
 
 _SMOOTHING = 0.2
@@ -59,7 +59,7 @@ class Slots:
             Overloaded: the queue is full, the wait would outlast the deadline, or one of higher priority took the
                 place in a full queue. Says when to retry.
             ComponentTimeout: the deadline passed in the queue.
-            ComponentUnavailable: it was handed back.
+            Leaving: it was handed back.
         """
         arrived_s = self._clock_s()
         await self._acquire(deadline_s, priority)
@@ -99,7 +99,7 @@ class Slots:
         """Refuse all that wait, with a reason that makes their routers choose again."""
         for *_, turn in self._waiting:
             if not turn.done():
-                turn.set_exception(ComponentUnavailable(why))
+                turn.set_exception(Leaving(why))
 
     def _displace(self, rank: int) -> bool:
         """Refuse the last in line if it ranks below the newcomer."""

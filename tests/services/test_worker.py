@@ -7,7 +7,7 @@ import pytest
 
 from services.bus.memory import MemoryBus
 from services.contracts import subjects
-from services.contracts.errors import ComponentUnavailable, InternalError, Overloaded, UpstreamError
+from services.contracts.errors import InternalError, Leaving, Overloaded, UpstreamError
 from services.contracts.events import Delta, Event, Finished, Started, Usage
 from services.contracts.messages import ChatRequest, Priority, Task
 from services.worker.service import Description, Job
@@ -125,7 +125,7 @@ async def test_one_that_leaves_finishes_what_runs_and_what_waits_goes_back_if_ot
                 await asyncio.sleep(0)
         leaving = asyncio.create_task(direct.worker.drain(10.0, hand_back=hand_back))
         if hand_back:
-            with pytest.raises(ComponentUnavailable, match="leaves"):
+            with pytest.raises(Leaving, match="leaves"):
                 await asyncio.wait_for(waiting, 5)
         echo.go_on.set()
         assert (await running)[0] == "wait a "

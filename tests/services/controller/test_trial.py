@@ -10,7 +10,7 @@ import pytest
 from services.bus.port import Incoming
 from services.contracts.catalog import Canary, Catalog, Snapshot
 from services.contracts.decision import Attempt, Decision
-from services.contracts.errors import Cancelled, ComponentUnavailable
+from services.contracts.errors import Cancelled, ComponentUnavailable, Leaving
 from services.contracts.events import Usage
 from services.contracts.feedback import Feedback, Source
 from services.contracts.keeper import Instance
@@ -55,6 +55,12 @@ def test_a_failure_that_another_instance_made_good_counts_against_the_first() ->
 def test_a_stream_that_broke_counts_against_who_wrote_it_and_a_client_that_left_against_nobody() -> None:
     assert changed(error=DIED, finish_reason="error") == [Evidence("small", "small-1", None)]
     assert changed(error=Cancelled("gone").to_info(), finish_reason="error") == []
+
+
+def test_what_waited_at_an_instance_that_left_by_order_counts_against_nobody() -> None:
+    left = Leaving("small-2 leaves").to_info()
+    attempts = (Attempt("small", "small-2", 0.0, 1.0, left), Attempt("small", "small-1", 1.0, 2.0))
+    assert changed(attempts=attempts) == [Evidence("small", "small-1", 120.0, 1.0, "a")]
 
 
 def test_a_request_that_reached_nobody_says_nothing() -> None:
