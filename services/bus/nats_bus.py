@@ -304,8 +304,14 @@ class NatsBus:
                 log.debug("blob_already_gone", name=name)
 
     async def flush(self) -> None:
-        """See `port.Bus.flush`."""
+        """See `port.Bus.flush`.
+
+        nats-py writes its PING at once, before what still waits to be written. The first answer says that this has been
+        written since; the second one that the server has read it. Source: the same defect in the client before it,
+        https://github.com/nats-io/nats.py2/pull/24.
+        """
         with TRANSLATED:
+            await self._client.flush()
             await self._client.flush()
 
     async def close(self) -> None:
