@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from evals.bench import machine, rival, systems, wrk
 from evals.bench.children import BenchError, await_ready, child, clean_environment, folder_for, free_port
@@ -43,6 +41,8 @@ from evals.bench.samples import (
     targets,
 )
 from evals.bench.systems import KEY_VARIABLE, System
+from evals.bench.telling import telling
+from evals.progress import Tell
 
 BENCH_DIR = Path(".bench")
 _LITELLM_WORKERS = (1, 2)
@@ -70,11 +70,10 @@ class Bench:
     plan: Plan
     generator: wrk.Wrk
     key: str
-    live: Live
+    tell: Tell
     folder: Path
     sizes: dict[str, int] = field(default_factory=dict)
     paces: dict[str, float] = field(default_factory=dict)
-    told: str = ""
 
     def run(self) -> tuple[list[Sample], Floor | None]:
         """Start everything, warm it up, measure, stop everything."""
@@ -82,7 +81,7 @@ class Bench:
             subjects = self._start(stack)
             floor_url = stack.enter_context(self._floor_server())
             for subject in subjects:
-                self._tell(f"warming up {subject.name}")
+                self.tell(f"warming up {subject.name}")
                 self.sizes[subject.name] = subject.check(self.key)
                 for load in (_WARM_UP_LOAD, _WARM_UP_STREAMS):
                     self._values(subject, load, self.plan.warm_up_s)
@@ -91,9 +90,9 @@ class Bench:
             for number in range(1, self.plan.rounds + 1):
                 for load in self.plan.loads:
                     for subject in subjects:
-                        self._tell(f"round {number} of {self.plan.rounds}: {load.name} on {subject.name}")
+                        self.tell(f"round {number} of {self.plan.rounds}: {load.name} on {subject.name}")
                         samples.append(self._sample(subject, load, number))
-                self._tell(f"round {number} of {self.plan.rounds}: the floor")
+                self.tell(f"round {number} of {self.plan.rounds}: the floor")
                 samples.append(self._floor_sample(floor_url, number))
                 graph_ms.append(self._graph_ms())
         return samples, _floor(samples, graph_ms)
@@ -101,17 +100,17 @@ class Bench:
     def _start(self, stack: ExitStack) -> list[System]:
         families = self.plan.families
         binary = (
-            rival.ensure(rival.LITELLM, BENCH_DIR / "litellm", self._tell).absolute() if LITELLM in families else None
+            rival.ensure(rival.LITELLM, BENCH_DIR / "litellm", self.tell).absolute() if LITELLM in families else None
         )
-        upstream = stack.enter_context(systems.mock(self.folder, self._tell))
+        upstream = stack.enter_context(systems.mock(self.folder, self.tell))
         subjects = [upstream]
         if TURNOUT in families:
-            subjects += stack.enter_context(systems.turnout(self.folder, upstream.url, self.key, self._tell))
+            subjects += stack.enter_context(systems.turnout(self.folder, upstream.url, self.key, self.tell))
         if binary is not None:
             for workers in _LITELLM_WORKERS:
                 subjects.append(
                     stack.enter_context(
-                        systems.litellm(self.folder, binary, workers, upstream.url, self.key, self._tell)
+                        systems.litellm(self.folder, binary, workers, upstream.url, self.key, self.tell)
                     )
                 )
         return subjects
@@ -165,7 +164,7 @@ class Bench:
         command = (sys.executable, "-m", "evals.bench.floor", "serve", "--port", str(port))
         with child(command, log, clean_environment()) as process:
             url = f"http://127.0.0.1:{port}"
-            await_ready(process, f"{url}/ready", log, 60.0, lambda took_s: self._tell(f"the floor ({took_s:.0f} s)"))
+            await_ready(process, f"{url}/ready", log, 60.0, lambda took_s: self.tell(f"the floor ({took_s:.0f} s)"))
             self.generator.run(url, "echo", 1, self.plan.warm_up_s, clean_environment(), 0)
             yield url
 
@@ -178,14 +177,6 @@ class Bench:
         command = (sys.executable, "-m", "evals.bench.floor", "graph", "--seconds", "1")
         done = subprocess.run(command, env=clean_environment(), capture_output=True, check=True)  # noqa: S603 - as above
         return float(json.loads(done.stdout)["p50_ms"])
-
-    def _tell(self, what: str) -> None:
-        console = self.live.console
-        if console.is_terminal:
-            self.live.update(Text(f"… {what}", style="dim"), refresh=True)
-        elif what.partition(" (")[0] != self.told:  # once, and not again for every second it takes
-            self.told = what.partition(" (")[0]
-            console.print(what, style="dim", highlight=False)
 
 
 def _floor(samples: Sequence[Sample], graph_ms: Sequence[float]) -> Floor | None:
@@ -248,10 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         plan = _plan(given)
         generator = wrk.find(install=given.install)
-        # No refreshing thread: children are forked with a `preexec_fn`, which must not meet one.
-        live = Live(console=console, auto_refresh=False, transient=True)
-        with folder_for(given.keep_logs) as folder, live:
-            samples, floor = Bench(plan, generator, f"sk-{secrets.token_hex(24)}", live, folder).run()
+        with folder_for(given.keep_logs) as folder, telling(console) as tell:
+            samples, floor = Bench(plan, generator, f"sk-{secrets.token_hex(24)}", tell, folder).run()
     except BenchError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return _EXIT_FAILED

@@ -27,8 +27,6 @@ from typing import Any
 import msgspec
 import openai
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from evals.bench import llm_systems, machine, rival
 from evals.bench.children import BenchError, clean_environment, folder_for
@@ -41,6 +39,8 @@ from evals.bench.llm_systems import LLAMA_CPP, LLAMA_CPP_PYTHON, RAW, SERVERS, T
 from evals.bench.report import Report
 from evals.bench.samples import Sample
 from evals.bench.systems import System
+from evals.bench.telling import telling
+from evals.progress import Tell
 from services.llm_local.service import usable_cores
 from services.llm_local.source import digest
 
@@ -89,10 +89,9 @@ class Bench:
     plan: Plan
     setup: Setup
     key: str
-    live: Live
+    tell: Tell
     folder: Path
     samples: list[Sample]
-    told: str = ""
 
     def run(self) -> None:
         """Start everything, warm it up, measure, stop everything."""
@@ -102,7 +101,7 @@ class Bench:
         with ExitStack() as stack:
             servers = self._start(stack)
             for server in servers:
-                self._tell(f"warming up {server.name}")
+                self.tell(f"warming up {server.name}")
                 self._greet(server)
                 self._load(server, [story(-1 - number) for number in range(4)], 4)
             for number in range(plan.first_round, last + 1):
@@ -111,15 +110,15 @@ class Bench:
                     part, prompts = prompts[: answers(streams)], prompts[answers(streams) :]
                     told = f"round {number} of {last}, {streams} stream(s)"
                     if RAW in plan.systems:
-                        self._tell(f"{told}: the raw loop")
+                        self.tell(f"{told}: the raw loop")
                         values = self._raw(part, streams)
                         values.pop("lengths")
                         self.samples.append(Sample(number, RAW, load_name(streams), values, {}, machine.load_average()))
                     for server in servers:
-                        self._tell(f"{told}: {server.name}")
+                        self.tell(f"{told}: {server.name}")
                         self.samples.append(self._sample(server, part, streams, number))
                 if plan.scenarios:
-                    self._tell(f"round {number} of {last}: second turn, long prompt, one word")
+                    self.tell(f"round {number} of {last}: second turn, long prompt, one word")
                     self.samples += [
                         sample
                         for server in servers
@@ -130,7 +129,7 @@ class Bench:
     def _start(self, stack: ExitStack) -> list[System]:
         names, servers = self.plan.systems, []
         python = {
-            one: rival.ensure(one, BENCH_DIR / folder, self._tell).absolute()
+            one: rival.ensure(one, BENCH_DIR / folder, self.tell).absolute()
             for name, one, folder in (
                 (LLAMA_CPP, rival.XLLAMACPP, "xllamacpp"),
                 (LLAMA_CPP_PYTHON, rival.LLAMA_CPP_SERVER, "llama_cpp_server"),
@@ -138,12 +137,12 @@ class Bench:
             if name in names
         }
         if TURNOUT in names:
-            servers.append(stack.enter_context(llm_systems.turnout(self.folder, self.setup, self.key, self._tell)))
+            servers.append(stack.enter_context(llm_systems.turnout(self.folder, self.setup, self.key, self.tell)))
         if LLAMA_CPP in names:
-            serving = llm_systems.llama_cpp(self.folder, python[rival.XLLAMACPP], self.setup, self._tell)
+            serving = llm_systems.llama_cpp(self.folder, python[rival.XLLAMACPP], self.setup, self.tell)
             servers.append(stack.enter_context(serving))
         if LLAMA_CPP_PYTHON in names:
-            serving = llm_systems.llama_cpp_python(self.folder, python[rival.LLAMA_CPP_SERVER], self.setup, self._tell)
+            serving = llm_systems.llama_cpp_python(self.folder, python[rival.LLAMA_CPP_SERVER], self.setup, self.tell)
             servers.append(stack.enter_context(serving))
         return servers
 
@@ -221,7 +220,7 @@ class Bench:
         numbers: list[int]
         probed, numbers = known.get(key, (0, []))
         while len(numbers) < wanted and probed < _MOST_PROBED:
-            self._tell(f"looking for prompts with long answers: {len(numbers)} of {wanted}")
+            self.tell(f"looking for prompts with long answers: {len(numbers)} of {wanted}")
             found = self._raw([story(number) for number in range(probed, probed + _PROBED_AT_ONCE)], _SLOTS)
             numbers += [probed + at for at, length in enumerate(found["lengths"]) if length >= self.plan.tokens]
             probed += _PROBED_AT_ONCE
@@ -230,14 +229,6 @@ class Bench:
         if len(numbers) < wanted:
             raise BenchError(f"only {len(numbers)} of {probed} answers of this model have {self.plan.tokens} tokens")
         return numbers[:wanted]
-
-    def _tell(self, what: str) -> None:
-        console = self.live.console
-        if console.is_terminal:
-            self.live.update(Text(f"… {what}", style="dim"), refresh=True)
-        elif what.partition(" (")[0] != self.told:  # once, and not again for every second it takes
-            self.told = what.partition(" (")[0]
-            console.print(what, style="dim", highlight=False)
 
 
 def default_model() -> Path:
@@ -330,14 +321,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = _settings(_plan(given, ()), setup)
         before = _before(settings) if given.add else []
         plan = _plan(given, before)
-        # No refreshing thread: children are forked with a `preexec_fn`, which must not meet one.
-        live = Live(console=console, auto_refresh=False, transient=True)
         began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         samples = list(before)
         stopped_early = False
-        with folder_for(given.keep_logs) as folder, live:
+        with folder_for(given.keep_logs) as folder, telling(console) as tell:
             try:
-                Bench(plan, setup, f"sk-{secrets.token_hex(24)}", live, folder, samples).run()
+                Bench(plan, setup, f"sk-{secrets.token_hex(24)}", tell, folder, samples).run()
             except KeyboardInterrupt:
                 if len(samples) == len(before):
                     raise

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+import signal
+import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,3 +78,31 @@ def await_true(condition: Callable[[], T], what: str, timeout_s: float = 30.0) -
 def await_none_left(mark: dict[str, str], timeout_s: float = 5.0) -> None:
     """Wait until nothing with this mark runs."""
     await_true(lambda: not marked(mark), f"no process left (there are {list(marked(mark))})", timeout_s)
+
+
+@contextmanager
+def started(
+    command: Sequence[str | Path], mark: dict[str, str], **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A program, and the lines that it has said so far. Nothing with this mark survives the block."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **mark, **environment},
+        start_new_session=True,
+    )
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)  # type: ignore[union-attr]  # it is a pipe
+    reader.start()
+    try:
+        yield process, lines
+    finally:
+        process.kill()
+        process.wait()
+        for pid in marked(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await_none_left(mark)
+        reader.join(5)

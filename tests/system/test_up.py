@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -10,11 +9,10 @@ import re
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.support.processes import await_none_left, await_true, marked, new_mark
+from tests.support.processes import await_none_left, await_true, marked, new_mark, started
 from tests.support.running import SMALL, TURNOUT, free_port
 
 pytestmark = pytest.mark.system
@@ -38,7 +36,7 @@ class Program:
     process: subprocess.Popen[str]
     url: str
     mark: dict[str, str]
-    lines: list[str] = field(default_factory=list)
+    lines: list[str]
 
     def await_line(self, text: str, timeout_s: float = 60.0) -> str:
         def found() -> list[str]:
@@ -66,27 +64,8 @@ def up(folder: Path, config: dict[str, Any] | str, *, port: int | None = None) -
     path.write_text(config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False))
     port = port or free_port()
     mark = new_mark()
-    process = subprocess.Popen(
-        [TURNOUT, "up", "--config", path],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **mark, "TURNOUT_PORT": str(port)},
-        start_new_session=True,
-    )
-    program = Program(process, f"http://127.0.0.1:{port}", mark)
-    reader = threading.Thread(target=lambda: program.lines.extend(iter(process.stdout.readline, "")), daemon=True)  # type: ignore[union-attr]  # it is a pipe
-    reader.start()
-    try:
-        yield program
-    finally:
-        process.kill()
-        process.wait()
-        for pid in marked(mark):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        await_none_left(mark)
-        reader.join(5)
+    with started((TURNOUT, "up", "--config", path), mark, TURNOUT_PORT=str(port)) as (process, lines):
+        yield Program(process, f"http://127.0.0.1:{port}", mark, lines)
 
 
 def test_every_kind_comes_up_and_all_of_it_goes_down(tmp_path: Path) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -18,7 +14,7 @@ import yaml
 from services.contracts.errors import ConfigError, TurnoutError
 from services.controller.screen import Screen
 from services.controller.up import Options, up
-from tests.support.processes import await_none_left, await_true, marked, new_mark, program
+from tests.support.processes import await_none_left, await_true, marked, new_mark, program, started
 from tests.support.running import free_port
 
 CHILD = Path(__file__).with_name("child.py")
@@ -32,7 +28,7 @@ class Fleet:
     folder: Path
     port: int
     mark: dict[str, str]
-    lines: list[str] = field(default_factory=list)
+    lines: list[str]
 
     @property
     def log(self) -> str:
@@ -88,27 +84,9 @@ def fleet(folder: Path, *components: str, port: int | None = None) -> Iterator[F
     assert yaml.safe_load(config.read_text())
     port = port or free_port()
     mark = new_mark()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.services.controller.fleet", config, str(port)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, **mark, "OPENAI_API_KEY": "not-for-everyone"},
-        start_new_session=True,
-    )
-    running = Fleet(process, folder, port, mark)
-    reader = threading.Thread(target=lambda: running.lines.extend(iter(process.stdout.readline, "")), daemon=True)  # type: ignore[union-attr]  # it is a pipe
-    reader.start()
-    try:
-        yield running
-    finally:
-        process.kill()
-        process.wait()
-        for pid in marked(mark):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        await_none_left(mark)
-        reader.join(5)
+    command = (sys.executable, "-m", "tests.services.controller.fleet", config, str(port))
+    with started(command, mark, OPENAI_API_KEY="not-for-everyone") as (process, lines):
+        yield Fleet(process, folder, port, mark, lines)
 
 
 def _command(_kind: str) -> Sequence[str]:
