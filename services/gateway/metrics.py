@@ -1,6 +1,8 @@
 """What `GET /metrics` shows: the gateway's own counts, and the roster as it stands when asked.
 
-Labels come from the catalog and the roster only, so that no stranger can make the number of series grow.
+Labels come from the catalog and the roster only, so that no stranger can make the number of series grow. An instance is
+named in `component_instance`: `instance` is Prometheus's own label, the gateway that it has asked, and ours would be
+renamed.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.bus.call import ROUTER
 from services.contracts.beat import Beat
 from services.contracts.events import Usage
 from services.gateway.generations import draining_s, generations
@@ -20,12 +23,15 @@ CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 _LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _MAX_FACTS = 64
 _NOBODY = "none"
+_INSTANCE = "component_instance"
+_NOT_ASKED = frozenset({"gateway", ROUTER})
 
 
 class Metrics:
     """The gateway's counters, in a registry of their own."""
 
     def __init__(self, roster: Callable[[], list[Beat]]) -> None:
+        self._roster = roster
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "turnout_requests", "Answered HTTP requests", ("route", "component", "status"), registry=self._registry
@@ -88,20 +94,31 @@ class Metrics:
 
     def spend(self, component: str, usage: Usage) -> None:
         """An answer has been paid for."""
-        if (series := self._spent.get(component)) is None:
-            read, written, cached = (self._tokens.labels(component, way) for way in ("input", "output", "cached"))
-            series = self._spent[component] = (read, written, cached, self._cost.labels(component))
+        series = self._spending(component)
         amounts = (usage.input_tokens, usage.output_tokens, usage.cached_tokens, usage.cost_usd)
         for counter, amount in zip(series, amounts, strict=True):
             if amount > 0:
                 counter.inc(amount)
+
+    def _spending(self, component: str) -> tuple[Counter, Counter, Counter, Counter]:
+        if (series := self._spent.get(component)) is None:
+            read, written, cached = (self._tokens.labels(component, way) for way in ("input", "output", "cached"))
+            series = self._spent[component] = (read, written, cached, self._cost.labels(component))
+        return series
 
     def drop_decision(self) -> None:
         """A decision could not be recorded."""
         self._dropped.inc()
 
     def render(self) -> bytes:
-        """Everything in Prometheus's text form."""
+        """Everything in Prometheus's text form.
+
+        What a component has spent is shown from nothing on: who compares two readings would miss its first answer,
+        if the series began with it.
+        """
+        for beat in self._roster():
+            if beat.component not in _NOT_ASKED:
+                self._spending(beat.component)
         self._in_flight.set(self.in_flight)
         return generate_latest(self._registry)
 
@@ -134,14 +151,14 @@ class _RosterCollector(Collector):
         prices = GaugeMetricFamily(
             "turnout_component_price_usd_per_mtok",
             "What a million of its tokens costs",
-            labels=("component", "instance", "direction"),
+            labels=("component", _INSTANCE, "direction"),
         )
         for beat in beats:
             prices.add_metric((beat.component, beat.instance, "input"), beat.price.input_usd_per_mtok)
             prices.add_metric((beat.component, beat.instance, "output"), beat.price.output_usd_per_mtok)
         yield prices
         facts = GaugeMetricFamily(
-            "turnout_component_fact", "What an instance tells of itself", labels=("component", "instance", "fact")
+            "turnout_component_fact", "What an instance tells of itself", labels=("component", _INSTANCE, "fact")
         )
         for beat in beats:
             for name, value in list(beat.facts.items())[:_MAX_FACTS]:
@@ -151,14 +168,14 @@ class _RosterCollector(Collector):
 
     @staticmethod
     def _gauge(beats: list[Beat], name: str, text: str, value: Callable[[Beat], float]) -> Metric:
-        family = GaugeMetricFamily(f"turnout_component_{name}", text, labels=("component", "instance"))
+        family = GaugeMetricFamily(f"turnout_component_{name}", text, labels=("component", _INSTANCE))
         for beat in beats:
             family.add_metric((beat.component, beat.instance), value(beat))
         return family
 
     @staticmethod
     def _counter(beats: list[Beat], name: str, text: str, value: Callable[[Beat], float]) -> Metric:
-        family = CounterMetricFamily(f"turnout_component_{name}", text, labels=("component", "instance"))
+        family = CounterMetricFamily(f"turnout_component_{name}", text, labels=("component", _INSTANCE))
         for beat in beats:
             family.add_metric((beat.component, beat.instance), value(beat))
         return family
@@ -183,7 +200,7 @@ def _generations(beats: list[Beat], now_s: float) -> Iterator[Metric]:
     draining = GaugeMetricFamily(
         "turnout_component_draining_seconds",
         "Time since an instance that leaves takes nothing new",
-        labels=("component", "instance", "generation"),
+        labels=("component", _INSTANCE, "generation"),
     )
     for beat in beats:
         if (seconds := draining_s(beat, now_s)) is not None:

@@ -97,7 +97,9 @@ def test_metrics_show_each_generation_and_for_how_long_what_leaves_has_drained()
     assert 'turnout_generation_instances{component="small",generation="2",state="ready"} 1.0' in text
     assert 'turnout_generation_share{component="small",generation="2"} 0.25' in text
     (line,) = [it for it in text.splitlines() if it.startswith("turnout_component_draining_seconds{")]
-    assert line.startswith('turnout_component_draining_seconds{component="small",generation="1",instance="small-1"} ')
+    assert line.startswith(
+        'turnout_component_draining_seconds{component="small",component_instance="small-1",generation="1"} '
+    )
     assert float(line.split()[-1]) >= 30
 
 
@@ -117,10 +119,10 @@ async def test_metrics_count_requests_tokens_cost_and_facts() -> None:
     assert 'turnout_tokens_total{component="small",direction="output"} 6.0' in text
     assert 'turnout_cost_usd_total{component="small"} 0.0005' in text
     assert 'turnout_first_token_seconds_count{component="small"} 2.0' in text
-    assert 'turnout_component_fact{component="small",fact="kv_used",instance="small-1"} 0.25' in text
-    assert 'turnout_component_slots{component="small",instance="small-1"} 4.0' in text
-    assert 'turnout_component_output_tokens_total{component="small",instance="small-1"} 6.0' in text
-    assert 'turnout_component_queue_wait_seconds{component="small",instance="small-1"}' in text
+    assert 'turnout_component_fact{component="small",component_instance="small-1",fact="kv_used"} 0.25' in text
+    assert 'turnout_component_slots{component="small",component_instance="small-1"} 4.0' in text
+    assert 'turnout_component_output_tokens_total{component="small",component_instance="small-1"} 6.0' in text
+    assert 'turnout_component_queue_wait_seconds{component="small",component_instance="small-1"}' in text
     assert "turnout_in_flight 1.0" in text
     assert "/nowhere" not in text
 
@@ -142,7 +144,15 @@ def test_series_of_an_instance_end_with_it() -> None:
     metrics = Metrics(lambda: beats)
     assert b'turnout_component_up{component="small"' in metrics.render()
     beats.clear()
-    assert b'component="small"' not in metrics.render()
+    assert b"component_instance=" not in metrics.render()
+
+
+def test_what_a_component_has_spent_is_counted_from_nothing_on() -> None:
+    text = Metrics(lambda: [_beat("small", "ready"), _beat("router", "ready")]).render().decode()
+    for way in ("input", "output", "cached"):
+        assert f'turnout_tokens_total{{component="small",direction="{way}"}} 0.0' in text
+    assert 'turnout_cost_usd_total{component="small"} 0.0' in text
+    assert 'turnout_cost_usd_total{component="router"}' not in text
 
 
 async def test_a_new_catalog_is_taken_over_and_a_broken_one_is_not() -> None:
