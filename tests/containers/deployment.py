@@ -145,6 +145,7 @@ def deployed(
         "TURNOUT_CATALOG": str(TOP / "tests" / "containers" / "turnout.yaml"),
         "TURNOUT_PORT": str(port),
         "TURNOUT_PORTS": f"{port}-{port + 1}",  # for two gateways
+        "PROMETHEUS_IMAGE": "turnout/test-prometheus",  # its profile is not up: who wants it starts it
         **environment,
     }
     added = (TOP / "tests" / "containers" / "compose.yaml", *(TOP / "compose" / file for file in files))
