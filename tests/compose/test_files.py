@@ -128,14 +128,17 @@ def test_the_lock_of_an_image_has_what_its_extra_asks_for(lock: Path) -> None:
     assert names - {"llama-cpp-python"} <= pins(lock).keys()
 
 
-def test_the_dashboard_shows_metrics_that_exist() -> None:
+def test_the_dashboard_and_the_scalers_ask_for_metrics_that_exist() -> None:
     metrics = Metrics(lambda: [Beat("small", "llm_local", "small-1", 1, 1, "host", "ready")])
     existing = set(re.findall(r"^# TYPE (\S+)", metrics.render().decode(), flags=re.MULTILINE))
     dashboard = json.loads((COMPOSE / "observability" / "turnout.json").read_text())
     queries = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    scalers = yaml.safe_load_all((COMPOSE / "kubernetes" / "scalers" / "scalers.yaml").read_text())
+    queries += " ".join(trigger["metadata"]["query"] for it in scalers for trigger in it["spec"]["triggers"])
     shown = {re.sub(r"_bucket$", "", name) for name in re.findall(r"turnout_[a-z_]+", queries)}
     assert shown
     assert shown - existing == set()
+    assert not re.search(r"\binstance\b", queries), "that is the gateway; one of ours is a component_instance"
 
 
 @pytest.mark.parametrize("base", ["compose", "stack"])

@@ -1,7 +1,11 @@
-"""The real Prometheus within a deployment: compose.yaml's own service, its image built from Debian's package."""
+"""The real Prometheus within a deployment, and what Grafana and KEDA would ask it.
+
+It is compose.yaml's own service, with an image of Debian's package.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -10,11 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import yaml
 
 from tests.containers.deployment import TOP, Deployment, docker, eventually
 
 IMAGE = "turnout/test-prometheus"
+FOLDER = TOP / "compose" / "observability"
 _PORT = 9090
+_VARIABLES = {"$__range": "5m", "$__rate_interval": "1m"}  # what Grafana would put there
 
 
 @dataclass(frozen=True)
@@ -84,3 +91,27 @@ def _answers(it: Prometheus) -> bool:
         return httpx.get(f"{it.url}/-/ready").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def panels() -> list[tuple[str, str]]:
+    """The dashboard's queries, as Grafana would send them, with the titles of their panels."""
+    board = json.loads((FOLDER / "turnout.json").read_text())
+    return [(panel["title"], _filled(target["expr"])) for panel in board["panels"] for target in panel["targets"]]
+
+
+def _filled(query: str) -> str:
+    for name, value in _VARIABLES.items():
+        query = query.replace(name, value)
+    assert "$" not in query, "a variable that nobody fills in here"
+    return query
+
+
+def panel(title: str) -> str:
+    (query,) = (query for found, query in panels() if found == title)
+    return query
+
+
+def triggers() -> dict[str, dict[str, str]]:
+    """By component: what KEDA would ask, and from which number on it would start more."""
+    documents = yaml.safe_load_all((TOP / "compose" / "kubernetes" / "scalers" / "scalers.yaml").read_text())
+    return {it["spec"]["scaleTargetRef"]["name"]: it["spec"]["triggers"][0]["metadata"] for it in documents}

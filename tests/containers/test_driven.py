@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.containers.deployment import TOP, Deployment, deployed, docker, eventually
+from tests.containers.prometheus import panel, watched
 from tests.containers.stack import stacked
 from tests.containers.test_changes import asked_all_the_time
 
@@ -73,6 +74,23 @@ def test_a_swap_under_load_fails_no_request_and_touches_nothing_else(driven: Dep
     assert driven.ready("tools")[0]["started_s"] == tools["started_s"]
     assert load.answered > 0
     assert load.failed == []
+
+
+@pytest.mark.parametrize("driven", ["compose"], indirect=True)  # stack.yaml has no Prometheus
+def test_a_swap_is_seen_on_the_dashboard(driven: Deployment) -> None:
+    with watched(driven) as prometheus, driven.http(driven.admin_key) as http:
+
+        def generations() -> set[str]:
+            rows = prometheus.ask(panel("Swaps: instances by generation"))
+            return {row.labels["generation"] for row in rows if row.labels["component"] == "small"}
+
+        eventually(lambda: len(generations()) == 1, "what an earlier test has swapped is gone", 90)
+        (old,), swaps = generations(), prometheus.number(panel("Swaps"))
+        done = http.put("/admin/catalog", content=changed(driven, context_tokens=1536), timeout=180)
+        assert done.status_code == 200, done.text
+        eventually(lambda: prometheus.number(panel("Swaps")) == swaps + 1, "it has seen the swap")
+        eventually(lambda: len(generations()) == 1, "the old generation is gone", 90)
+        assert generations() == {str(int(old) + 1)}
 
 
 def test_a_bad_catalog_is_refused_and_nothing_changes(driven: Deployment) -> None:

@@ -15,13 +15,10 @@ import openai
 import pytest
 import yaml
 
-from tests.containers.deployment import TOP, Deployment, eventually
-from tests.containers.prometheus import Prometheus, Row, watched
+from tests.containers.deployment import Deployment, eventually
+from tests.containers.prometheus import FOLDER, Prometheus, Row, panel, panels, triggers, watched
 from tests.containers.test_changes import asked_all_the_time
 from tests.containers.test_security import inside
-
-FOLDER = TOP / "compose" / "observability"
-VARIABLES = {"$__range": "5m", "$__rate_interval": "1m"}  # what Grafana would put there
 
 ASKED = frozenset({"small", "cloud", "tools"})
 NUMBER = ("", frozenset({""}))
@@ -58,30 +55,6 @@ COUNTERS = {
     "worked on": "sum by (component) (turnout_component_requests_total)",
 }
 ROUNDS = 2  # a series that begins with the first has no rate before the second
-
-
-def panels() -> list[tuple[str, str]]:
-    """The dashboard's queries, as Grafana would send them, with the titles of their panels."""
-    board = json.loads((FOLDER / "turnout.json").read_text())
-    return [(panel["title"], filled(target["expr"])) for panel in board["panels"] for target in panel["targets"]]
-
-
-def filled(query: str) -> str:
-    for name, value in VARIABLES.items():
-        query = query.replace(name, value)
-    assert "$" not in query, "a variable that nobody fills in here"
-    return query
-
-
-def panel(title: str) -> str:
-    (query,) = (query for found, query in panels() if found == title)
-    return query
-
-
-def triggers() -> dict[str, dict[str, str]]:
-    """By component: what KEDA would ask, and from which number on it would start more."""
-    documents = yaml.safe_load_all((TOP / "compose" / "kubernetes" / "scalers" / "scalers.yaml").read_text())
-    return {it["spec"]["scaleTargetRef"]["name"]: it["spec"]["triggers"][0]["metadata"] for it in documents}
 
 
 @dataclass(frozen=True)
@@ -173,7 +146,7 @@ def test_it_runs_by_our_file_and_reads_the_gateway_with_its_own_key(system: Depl
 def test_it_is_where_grafana_looks_for_it(system: Deployment, prometheus: Prometheus) -> None:
     """From a container of the same network: the address in Grafana's file."""
     (source,) = yaml.safe_load((FOLDER / "source.yaml").read_text())["datasources"]
-    uids = {panel["datasource"]["uid"] for panel in json.loads((FOLDER / "turnout.json").read_text())["panels"]}
+    uids = {it["datasource"]["uid"] for it in json.loads((FOLDER / "turnout.json").read_text())["panels"]}
     assert uids == {source["uid"]}
     ask_it = f"import urllib.request as u; print(u.urlopen('{source['url']}/-/ready', timeout=5).status)"
     assert inside(system, "gateway", ask_it) == "200"
