@@ -2,12 +2,11 @@
 
 The outputs are turned first: how hard a prompt is for all models alike, and in which directions models differ.
 Difficulty has one penalty and all differences have another, since differences, by which a router decides, are noisier.
-Each is the penalty under which the outcomes are most likely. Chosen so it varies less from one draw of training prompts
-to the next than if it were chosen by cross-validation; and one for all differences varies less than one for each.
+Each is the one that predicts best what it has not seen, each row by all the others; one for all differences varies less
+from one draw of training prompts to the next than one for each.
 
 Source: the turning is that of Breiman and Friedman, "Predicting multivariate responses in multiple linear regression",
-1997; the dual form is Saunders et al., 1998; the likelihood is that of Rasmussen and Williams, "Gaussian Processes for
-Machine Learning", 2006, equation 2.30, with the scale of the outcomes put at its most likely value.
+1997; the dual form is Saunders et al., 1998; leaving out each row in closed form is Allen's PRESS, 1974.
 """
 
 from __future__ import annotations
@@ -39,6 +38,19 @@ class Fitted:
     held_out: Array
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Some of the turned outputs, by one penalty. `missed` [n, some] is the truth less the held-out prediction."""
+
+    penalty: float
+    dual: Array
+    missed: Array
+
+    @property
+    def error(self) -> float:
+        return float(np.square(self.missed).sum())
+
+
 def fit(kernel: Array, outputs: Array, progress: Callable[[], None] = lambda: None) -> Fitted:
     """Choose the penalties and fit.
 
@@ -49,23 +61,16 @@ def fit(kernel: Array, outputs: Array, progress: Callable[[], None] = lambda: No
     basis = directions(outputs)
     offset = outputs.mean(axis=0)
     turned = (outputs - offset) @ basis
-    parts = [part for part in (turned[:, :1], turned[:, 1:]) if part.shape[1]]
-    worth = np.empty((len(PENALTIES), len(parts)))
-    for i, penalty in enumerate(PENALTIES):
-        factor = _factor(kernel, penalty)
-        worth[i] = [_log_likelihood(factor, part, penalty) for part in parts]
+    parts = [turned[:, :1], turned[:, 1:]] if turned.shape[1] > 1 else [turned]
+    tried: list[list[_Part]] = []
+    for penalty in PENALTIES:
+        inverse = _inverse(kernel, penalty)
+        tried.append([_fit(inverse, part, penalty) for part in parts])
         progress()
-    best = worth.argmax(axis=0)
-    dual, residual = np.empty_like(turned), np.empty_like(turned)
-    column = np.minimum(np.arange(turned.shape[1]), 1)
-    for i in np.unique(best):
-        chosen = np.flatnonzero(best[column] == i)
-        inverse = cho_solve(_factor(kernel, PENALTIES[i]), np.eye(len(kernel), dtype=kernel.dtype), check_finite=False)
-        dual[:, chosen] = inverse @ turned[:, chosen]
-        # How far off a fit without this row is. Source: Rasmussen and Williams, equation 5.12.
-        residual[:, chosen] = dual[:, chosen] / np.diag(inverse)[:, None]
-    held_out = (turned - residual) @ basis.T + offset
-    return Fitted(dual @ basis.T, offset, tuple(PENALTIES[i] for i in best), held_out)
+    best = [min(of_one, key=lambda part: part.error) for of_one in zip(*tried, strict=True)]
+    held_out = turned - np.hstack([part.missed for part in best])
+    dual = np.hstack([part.dual for part in best])
+    return Fitted(dual @ basis.T, offset, tuple(part.penalty for part in best), held_out @ basis.T + offset)
 
 
 def directions(outputs: Array) -> Array:
@@ -79,20 +84,12 @@ def directions(outputs: Array) -> Array:
     return np.asarray(basis)
 
 
-def _factor(kernel: Array, penalty: float) -> tuple[Array, bool]:
-    ridged = kernel + penalty * np.eye(len(kernel), dtype=kernel.dtype)
-    factor, lower = cho_factor(ridged, lower=True, overwrite_a=True, check_finite=False)
-    return factor, bool(lower)
+def _fit(inverse: Array, part: Array, penalty: float) -> _Part:
+    dual = np.asarray(inverse @ part.astype(inverse.dtype), dtype=np.float64)
+    return _Part(penalty, dual, dual / np.diag(inverse)[:, None])
 
 
-def _log_likelihood(factor: tuple[Array, bool], part: Array, penalty: float) -> float:
-    """Of all columns, without what does not depend on the penalty; each has a scale of its own.
-
-    A column is taken for a draw from a normal distribution of covariance `scale * (kernel / penalty + 1)`.
-    """
-    n = len(part)
-    solved = cho_solve(factor, part.astype(factor[0].dtype), check_finite=False)
-    scales = penalty * (part * solved).sum(axis=0) / n
-    scales = scales[scales > np.finfo(np.float32).tiny]  # every penalty predicts alike what does not vary
-    log_determinant = 2 * float(np.log(np.diag(factor[0]).astype(np.float64)).sum()) - n * np.log(penalty)
-    return -0.5 * float(n * np.log(scales).sum() + len(scales) * log_determinant)
+def _inverse(kernel: Array, penalty: float) -> Array:
+    one = np.eye(len(kernel), dtype=kernel.dtype)
+    factor = cho_factor(kernel + penalty * one, lower=True, overwrite_a=True, check_finite=False)
+    return np.asarray(cho_solve(factor, one, overwrite_b=True, check_finite=False))
