@@ -71,6 +71,9 @@ class Engine:
         """
         if self._recognizer is not None:
             return
+        # ONNX Runtime's own builds report their use to Microsoft, unless this is set before they are imported.
+        # Source: https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         try:
             import rapidocr  # noqa: PLC0415 - heavy, see the module's docstring
             from rapidocr.ch_ppocr_det import TextDetector  # noqa: PLC0415
