@@ -44,7 +44,18 @@ def test_each_pod_is_locked_in_and_watched(name: str) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert container["resources"]["limits"].keys() == {"cpu", "memory"}
-    assert {"startupProbe", "livenessProbe"} <= container.keys()
+    assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+
+
+def test_ports_of_services_name_their_protocol() -> None:
+    # Server-side apply takes a port by its number and protocol; older API servers have no default for the latter then.
+    ports = [port for o in OBJECTS if o["kind"] == "Service" for port in o["spec"]["ports"]]
+    assert [port["protocol"] for port in ports] == ["TCP"] * 3
+
+
+def test_clients_of_the_bus_are_told_no_addresses_of_pods() -> None:
+    # A restarted server has another address: who still tries the old one is cut off for seconds.
+    assert "no_advertise: true" in (FOLDER / "ha.conf").read_text()
 
 
 def test_each_component_has_a_deployment_with_its_own_login() -> None:
