@@ -53,6 +53,15 @@ def test_ports_of_services_name_their_protocol() -> None:
     assert [port["protocol"] for port in ports] == ["TCP"] * 3
 
 
+def test_a_gateway_that_leaves_takes_requests_for_longer_than_it_takes_to_stop_sending_it_some() -> None:
+    pod = PODS["gateway"]["spec"]
+    (container,) = pod["containers"]
+    (*_, wait) = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert wait == "import time; time.sleep(5)"
+    drain_s = next(int(e["value"]) for e in container["env"] if e["name"] == "TURNOUT_DRAIN_S")
+    assert 5 + drain_s < pod["terminationGracePeriodSeconds"]
+
+
 def test_clients_of_the_bus_are_told_no_addresses_of_pods() -> None:
     # A restarted server has another address: who still tries the old one is cut off for seconds.
     assert "no_advertise: true" in (FOLDER / "ha.conf").read_text()
