@@ -6,6 +6,7 @@ A request that needs one waits for it within its deadline, in place of being ref
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 
@@ -77,6 +78,16 @@ class Coming:
                     await self._roster.changed()
             except TimeoutError:
                 continue
+
+    async def speaks(self, silent: Iterable[Beat], deadline_s: float) -> None:
+        """Return when one of these instances has beaten again, or is gone, or none has within the gap.
+
+        Who could not be reached though it lives is between two connections to the bus.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(deadline_s - time.time(), _GAP_S)):
+                while all(self._roster.get(beat.instance) is beat for beat in silent):
+                    await self._roster.heard()
 
     async def _wake(self, component: str) -> None:
         """Tell the controller that somebody waits."""

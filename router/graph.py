@@ -52,6 +52,7 @@ from services.contracts.errors import (
     ContextLengthExceeded,
     InternalError,
     TurnoutError,
+    Unreached,
     Unsupported,
     UpstreamError,
     from_info,
@@ -179,6 +180,11 @@ class Router:
             return END
         began_s = time.perf_counter()
         choice = self._choice(journey)
+        if journey.unreached and not choice.order:
+            journey.decision_s += time.perf_counter() - began_s
+            await self._coming.speaks(journey.take_unreached(), journey.task.deadline_s)
+            began_s = time.perf_counter()
+            choice = self._choice(journey)
         awaited = self._awaited(journey, choice)
         if awaited is not None:
             journey.decision_s += time.perf_counter() - began_s
@@ -378,6 +384,8 @@ class Router:
         log.info("attempt_failed", request=journey.task.root, instance=beat.instance, error=error.message)
         journey.failed(beat, error, began_s, spent)
         journey.excluded[beat.instance] = beat
+        if isinstance(error, Unreached):
+            journey.unreached[beat.instance] = beat
         if isinstance(error, _COMPONENT_WIDE):
             journey.excluded.update({b.instance: b for b in self._roster.all() if b.component == beat.component})
         if not error.retryable:

@@ -63,6 +63,7 @@ class Journey:
     handed: str = ""
     sources: tuple[Passage, ...] = ()
     excluded: dict[str, Beat] = field(default_factory=dict)
+    unreached: dict[str, Beat] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     failures: list[TurnoutError] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
@@ -92,6 +93,14 @@ class Journey:
         failed = self.excluded.get(beat.instance)
         if failed is not None and failed.started_s != beat.started_s:
             del self.excluded[beat.instance]
+
+    def take_unreached(self) -> list[Beat]:
+        """Those that have not heard of the task at all; each may be tried once more."""
+        beats = list(self.unreached.values())
+        self.unreached.clear()
+        for beat in beats:
+            self.excluded.pop(beat.instance, None)
+        return beats
 
     def wanted_now(self) -> Wanted:
         """The wishes, with what is left of the time."""

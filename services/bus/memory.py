@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 
 from services.bus.port import Handler, Incoming, KvEntry, Subscription
 from services.bus.returning import Returning
-from services.contracts.errors import ComponentTimeout, ComponentUnavailable, ConfigError, NotFound, Overloaded
+from services.contracts.errors import (
+    ComponentTimeout,
+    ComponentUnavailable,
+    ConfigError,
+    NotFound,
+    Overloaded,
+    Unreached,
+)
 
 
 def matches(pattern: str, subject: str) -> bool:
@@ -127,7 +134,7 @@ class MemoryBus:
         inbox = self.inbox()
         try:
             if not self._deliver(Incoming(subject, data, inbox.subject)):
-                raise ComponentUnavailable(f"nobody listens on {subject}")
+                raise Unreached(f"nobody listens on {subject}")
             async with asyncio.timeout(timeout_s):
                 return await inbox.next()
         except TimeoutError as error:

@@ -43,6 +43,7 @@ from services.contracts.errors import (
     NotAuthorized,
     NotFound,
     Overloaded,
+    Unreached,
 )
 
 log = structlog.get_logger()
@@ -159,7 +160,7 @@ class NatsBus:
                 waiting.offer(message.data)
             elif waiting is not None and not waiting.done():
                 if message.headers and message.headers.get(Header.STATUS) == NO_RESPONDERS_STATUS:
-                    waiting.set_exception(ComponentUnavailable("nobody listens there"))
+                    waiting.set_exception(Unreached("nobody listens there"))
                 else:
                     waiting.set_result(message.data)
 

@@ -6,7 +6,7 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
-from services.contracts.errors import ComponentTimeout, ComponentUnavailable, PayloadTooLarge
+from services.contracts.errors import ComponentTimeout, ComponentUnavailable, PayloadTooLarge, Unreached
 
 
 class _Translated:
@@ -21,7 +21,7 @@ class _Translated:
         if error is None or not isinstance(error, NatsError | OSError):
             return
         if isinstance(error, NoRespondersError):
-            raise ComponentUnavailable("nobody listens there") from error
+            raise Unreached("nobody listens there") from error
         if isinstance(error, NatsTimeout):
             raise ComponentTimeout("no answer in time") from error
         if isinstance(error, MaxPayloadError):

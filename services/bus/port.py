@@ -106,7 +106,7 @@ class Bus(Protocol):
         """Send and wait for one answer. While the bus is unsettled, wait for somebody to listen there, too.
 
         Raises:
-            ComponentUnavailable: nobody listens there, or the bus is away.
+            Unreached: nobody listens there. ComponentUnavailable: the bus is away.
             ComponentTimeout: no answer in time.
         """
         ...

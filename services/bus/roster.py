@@ -31,6 +31,7 @@ class Roster:
         self._subscriptions: list[Subscription] = []
         self._sweeper: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
+        self._heard = asyncio.Event()
 
     async def start(self) -> None:
         """Listen, and ask everyone to speak up."""
@@ -74,6 +75,10 @@ class Roster:
         """Return at the next beat that differs in more than its counters, or at the next death."""
         await self._changed.wait()
 
+    async def heard(self) -> None:
+        """Return at the next beat, whatever it says, or at the next death."""
+        await self._heard.wait()
+
     async def _on_beat(self, message: Incoming) -> None:
         try:
             beat = BEAT_DECODER.decode(message.data)
@@ -88,6 +93,7 @@ class Roster:
         self._heard_s[beat.instance] = self._clock_s()
         if before is None or before.state != beat.state:
             self._announce()
+        self._speak()
 
     async def _on_gone(self, message: Incoming) -> None:
         self._remove(message.subject.rpartition(".")[2])
@@ -128,7 +134,12 @@ class Roster:
             if not future.done():
                 future.set_result(None)
         self._announce()
+        self._speak()
 
     def _announce(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def _speak(self) -> None:
+        self._heard.set()
+        self._heard = asyncio.Event()

@@ -14,7 +14,8 @@
     |- InternalError 500
     |- UpstreamError 502
     |- ComponentUnavailable 503
-    |  `- Leaving                 it serves no longer, by order; nothing is wrong with it
+    |  |- Leaving                 it serves no longer, by order; nothing is wrong with it
+    |  `- Unreached               nobody has heard it
     |- NoCapableComponent 503
     |- ComponentTimeout 504
     `- ConfigError                a file that cannot be used; carries file and line
@@ -167,6 +168,12 @@ class Leaving(ComponentUnavailable):
     """The instance is to end, and has not begun with this task: the next one does it."""
 
     code = "instance_leaving"
+
+
+class Unreached(ComponentUnavailable):
+    """Nobody listens there: the instance is gone, or between two connections to the bus. It has heard nothing."""
+
+    code = "instance_unreached"
 
 
 class NoCapableComponent(TurnoutError):

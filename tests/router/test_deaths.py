@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from router import coming
 from services.contracts import subjects
 from services.contracts.errors import ComponentUnavailable
 from services.contracts.events import Delta, Event, Finished, Usage
@@ -182,3 +183,42 @@ async def test_what_waits_at_one_that_leaves_is_answered_by_the_one_in_its_place
         assert sorted([text for text, _ in await asyncio.gather(*asking)]) == ["hello"] + ["one two"] * 4
         await leaving
         await new.drain(0.1)
+
+
+async def away(running: System) -> Worker:
+    """The only instance of `small` loses its connection: nobody hears it, and it hears nobody."""
+    worker = running.workers["small"]
+    worker._announcer._task.cancel()  # type: ignore[union-attr]  # it has been started
+    for subscription in worker._subscriptions:
+        await subscription.stop()
+    return worker
+
+
+async def test_one_that_is_between_two_connections_is_asked_again_when_it_speaks() -> None:
+    async with system(small=model()) as running:
+        worker = await away(running)
+        asking = asyncio.create_task(running.ask(question("count"), auto="small"))
+        await asyncio.sleep(0.1)
+        assert not asking.done()
+        await running.bus.subscribe(subjects.do("small", "small-1"), worker._on_task)
+        await worker._announcer.announce()
+        text, decision = await asyncio.wait_for(asking, 5)
+    assert text == "hello"
+    codes = [attempt.error.code if attempt.error else None for attempt in decision.attempts]
+    assert codes == ["instance_unreached", None]
+
+
+async def test_where_another_serves_nobody_waits_for_one_that_is_not_reached() -> None:
+    async with system(small=model(), small2=model()) as running:
+        await away(running)
+        for _ in range(4):
+            _, decision = await asyncio.wait_for(running.ask(question("count"), auto="small"), 0.5)
+            assert decision.instance == "small2-1"
+
+
+async def test_one_that_was_not_reached_and_stays_silent_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coming, "_GAP_S", 0.3)
+    async with system(small=model()) as running:
+        await away(running)
+        with pytest.raises(ComponentUnavailable):
+            await asyncio.wait_for(running.ask(question("count"), auto="small"), 10)
