@@ -129,6 +129,26 @@ def test_the_bus_may_restart_and_keeps_the_catalog(system: Deployment) -> None:
     assert eventually(lambda: calculated(system), "it answers again", 30)
 
 
+def test_who_is_stopped_while_the_bus_is_away_ends_soon(system: Deployment) -> None:
+    (bus,), (tools,), (before,) = system.containers("nats"), system.containers("tools"), system.ready("tools")
+    docker("stop", bus["Id"])
+    try:
+        time.sleep(3)  # until it looks for the name of what is not there
+        began_s = time.monotonic()
+        docker("stop", tools["Id"])
+        took_s = time.monotonic() - began_s
+    finally:
+        docker("start", bus["Id"])
+        docker("start", tools["Id"])
+    eventually(
+        lambda: [beat["started_s"] > before["started_s"] for beat in system.ready("tools")] == [True],
+        "it alone serves again",
+        120,
+    )
+    # One look for the name, which the C library gives up after 10 s of its own accord.
+    assert took_s < 8, took_s
+
+
 def test_apply_rolls_the_changed_component_and_no_other(system: Deployment) -> None:
     catalog = yaml.safe_load((TOP / "tests" / "containers" / "turnout.yaml").read_text())
     catalog["components"]["tools"]["max_steps"] = 4
