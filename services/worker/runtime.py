@@ -212,7 +212,7 @@ class Worker:
                 job.cancel()
 
     async def _traced(self, task: Task, router_reply: str) -> None:
-        with tracing.task_span(f"do {self._component}", task) as (span, traced):
+        with tracing.work_span(task, self._kind, self._component) as (span, traced):
             await self._work(traced, router_reply, span)
 
     async def _work(self, task: Task, router_reply: str, span: Span) -> None:

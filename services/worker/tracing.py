@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import msgspec
 import structlog
@@ -85,13 +85,25 @@ def span(name: str, traceparent: str, kind: SpanKind) -> Iterator[tuple[Span, st
         yield made, carrier.get("traceparent", traceparent)
 
 
+def work_span(task: Task, kind: str, component: str) -> AbstractContextManager[tuple[Span, Task]]:
+    """The span of a component's work. That of a model is named, and is of the kind, that generative AI's spans have.
+
+    Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
+    """
+    operation = _operation(task, kind)
+    if operation is None:
+        return task_span(f"do {component}", task)
+    # The models of a cloud are called; others run in this process.
+    return task_span(f"{operation} {component}", task, SpanKind.CLIENT if kind == "llm_cloud" else SpanKind.INTERNAL)
+
+
 @contextmanager
-def task_span(name: str, task: Task) -> Iterator[tuple[Span, Task]]:
+def task_span(name: str, task: Task, kind: SpanKind = SpanKind.SERVER) -> Iterator[tuple[Span, Task]]:
     """The span of what is done with a task, and the task to go on with."""
     if not on():
         yield INVALID_SPAN, task
         return
-    with span(name, task.traceparent, SpanKind.SERVER) as (made, traceparent):
+    with span(name, task.traceparent, kind) as (made, traceparent):
         made.set_attributes({"turnout.request": task.root, "turnout.task": task.id})
         yield made, msgspec.structs.replace(task, traceparent=traceparent)
 
@@ -101,14 +113,14 @@ def note_model(made: Span, task: Task, kind: str, component: str, model: str, sp
 
     Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
     """
-    operation = _OPERATIONS.get(type(task.request))
+    operation = _operation(task, kind)
     if operation is None or not made.is_recording():
         return
     made.set_attributes(
         {
-            "gen_ai.operation.name": "invoke_agent" if kind.endswith("_agent") else operation,
+            "gen_ai.operation.name": operation,
             "gen_ai.provider.name": kind,
-            "gen_ai.request.model": task.model,
+            "gen_ai.request.model": component,
             "gen_ai.response.model": model,
             "gen_ai.usage.input_tokens": spent.input_tokens,
             "gen_ai.usage.output_tokens": spent.output_tokens,
@@ -118,6 +130,12 @@ def note_model(made: Span, task: Task, kind: str, component: str, model: str, sp
     )
     if isinstance(task.request, ChatRequest) and (most := task.request.sampling.max_tokens) is not None:
         made.set_attribute("gen_ai.request.max_tokens", most)
+
+
+def _operation(task: Task, kind: str) -> str | None:
+    """What is asked of a model, in OpenTelemetry's words; None where it is no model that works."""
+    operation = _OPERATIONS.get(type(task.request))
+    return "invoke_agent" if operation and kind.endswith("_agent") else operation
 
 
 def note_error(made: Span, error: TurnoutError) -> None:

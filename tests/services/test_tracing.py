@@ -51,13 +51,13 @@ def test_without_a_wish_nothing_is_set_up(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_model_is_named_with_what_it_took_and_without_what_was_said() -> None:
     request = ChatRequest((Message("user", "a secret"),), sampling=Sampling(max_tokens=9))
     task = Task("a", "a", "auto", request, "inbox", time.time() + 1)
-    span = TracerProvider().get_tracer("test").start_span("do small")
+    span = TracerProvider().get_tracer("test").start_span("chat small")
     assert isinstance(span, ReadableSpan)
     tracing.note_model(span, task, "llm_local", "small", "SmolLM2", Usage(3, 5, cost_usd=0.25))
     assert dict(span.attributes or {}) == {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "llm_local",
-        "gen_ai.request.model": "auto",
+        "gen_ai.request.model": "small",
         "gen_ai.request.max_tokens": 9,
         "gen_ai.response.model": "SmolLM2",
         "gen_ai.usage.input_tokens": 3,

@@ -94,18 +94,29 @@ def test_a_request_is_one_trace_through_every_process() -> None:
             spans: dict[str, Span] = eventually(
                 lambda: len(found := collected.of(TRACE)) >= 5 and found, what="5 spans"
             )
-            (leaf,) = [span for span in spans.values() if span.name == "do cloud"]
-            assert path(spans, leaf) == ["POST /v1/chat/completions", "route", "do tools", "route", "do cloud"]
+            (leaf,) = [span for span in spans.values() if span.name == "chat cloud"]
+            assert path(spans, leaf) == [
+                "POST /v1/chat/completions",
+                "route",
+                "invoke_agent tools",
+                "route",
+                "chat cloud",
+            ]
             (root,) = [span for span in spans.values() if span.name.startswith("POST")]
             assert root.parent_span_id.hex() == CALLER
             decision = system.decision(answer.headers["x-turnout-decision-id"])
             assert decision["trace_id"] == TRACE
+            # As OpenTelemetry's conventions for generative AI want it: a cloud is called, an agent runs in its process.
+            kinds = {span.name: span.kind for span in spans.values()}
+            assert kinds["chat cloud"] == Span.SPAN_KIND_CLIENT
+            assert kinds["invoke_agent tools"] == Span.SPAN_KIND_INTERNAL
+            assert kinds["route"] == Span.SPAN_KIND_SERVER
 
             collected.spans.clear()
             upstream.always = Behaviour(status=500)
             assert ask(system.url, "cloud").status_code >= 500
             (failed,) = eventually(
-                lambda: [s for s in collected.of(TRACE).values() if s.name == "do cloud"], what="the failed span"
+                lambda: [s for s in collected.of(TRACE).values() if s.name == "chat cloud"], what="the failed span"
             )
             assert failed.status.code == failed.status.STATUS_CODE_ERROR
             assert {one.key for one in failed.attributes} >= {"error.type", "turnout.task", "turnout.request"}
