@@ -385,7 +385,7 @@ class Router:
         journey.failed(beat, error, began_s, spent)
         journey.excluded[beat.instance] = beat
         if isinstance(error, Unreached):
-            journey.unreached[beat.instance] = beat
+            journey.unreached.append(beat)
         if isinstance(error, _COMPONENT_WIDE):
             journey.excluded.update({b.instance: b for b in self._roster.all() if b.component == beat.component})
         if not error.retryable:

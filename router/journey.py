@@ -63,7 +63,7 @@ class Journey:
     handed: str = ""
     sources: tuple[Passage, ...] = ()
     excluded: dict[str, Beat] = field(default_factory=dict)
-    unreached: dict[str, Beat] = field(default_factory=dict)
+    unreached: list[Beat] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     failures: list[TurnoutError] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
@@ -96,8 +96,7 @@ class Journey:
 
     def take_unreached(self) -> list[Beat]:
         """Those that have not heard of the task at all; each may be tried once more."""
-        beats = list(self.unreached.values())
-        self.unreached.clear()
+        beats, self.unreached = self.unreached, []
         for beat in beats:
             self.excluded.pop(beat.instance, None)
         return beats

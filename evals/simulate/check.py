@@ -113,7 +113,7 @@ def run(url: str, component: str, loads: Sequence[float], seconds: float, calls:
             tell("simulating")
 
     probing(Client.make(url), component, work)
-    found = [compared(*run, *around) for run, around in zip(runs, pairwise(measurements), strict=True)]
+    found = [compared(*load, *around) for load, around in zip(runs, pairwise(measurements), strict=True)]
     _tell_alone(component, measurements)
     show(_table(component, found))
     failed = [error for _, _, seen in runs for error in seen.failed]

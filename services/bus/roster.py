@@ -91,9 +91,7 @@ class Roster:
             before = None
         self._beats[beat.instance] = beat
         self._heard_s[beat.instance] = self._clock_s()
-        if before is None or before.state != beat.state:
-            self._announce()
-        self._speak()
+        self._announce(changed=before is None or before.state != beat.state)
 
     async def _on_gone(self, message: Incoming) -> None:
         self._remove(message.subject.rpartition(".")[2])
@@ -133,13 +131,11 @@ class Roster:
         for future in self._waiters.pop(instance, set()):
             if not future.done():
                 future.set_result(None)
-        self._announce()
-        self._speak()
+        self._announce(changed=True)
 
-    def _announce(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    def _speak(self) -> None:
+    def _announce(self, *, changed: bool) -> None:
         self._heard.set()
         self._heard = asyncio.Event()
+        if changed:
+            self._changed.set()
+            self._changed = asyncio.Event()

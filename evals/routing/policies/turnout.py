@@ -1,8 +1,8 @@
 """Our offline router: trained on outcomes, it predicts for each prompt what every model's answer is worth and costs.
 
-Quality is ridge regression on the running router's own vector of the text, each direction in which models differ with
-a penalty of its own. Cost is the same regression of its logarithm: prompts differ in cost as much as models do, and to
-know it is worth as much as to know their quality.
+Quality is ridge regression on the running router's own vector of the text, with one penalty for how hard a prompt is
+and one for where models differ (`kernel_ridge`). Cost is the same regression of its logarithm: prompts differ in cost
+as much as models do, and to know it is worth as much as to know their quality.
 """
 
 from __future__ import annotations
