@@ -20,6 +20,7 @@ from tests.support.running import free_port
 
 TOP = Path(__file__).parents[2]
 CLOUD_KEY = "sk-of-the-tests"
+PROMETHEUS = "turnout/test-prometheus"
 
 
 def docker(*arguments: str, check: bool = True, timeout_s: float = 120) -> str:
@@ -145,7 +146,7 @@ def deployed(
         "TURNOUT_CATALOG": str(TOP / "tests" / "containers" / "turnout.yaml"),
         "TURNOUT_PORT": str(port),
         "TURNOUT_PORTS": f"{port}-{port + 1}",  # for two gateways
-        "PROMETHEUS_IMAGE": "turnout/test-prometheus",  # its profile is not up: who wants it starts it
+        "PROMETHEUS_IMAGE": PROMETHEUS,  # its profile is not up: who wants it starts it
         **environment,
     }
     added = (TOP / "tests" / "containers" / "compose.yaml", *(TOP / "compose" / file for file in files))

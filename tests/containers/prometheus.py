@@ -16,9 +16,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.containers.deployment import TOP, Deployment, docker, eventually
+from tests.containers.deployment import PROMETHEUS, TOP, Deployment, docker, eventually
 
-IMAGE = "turnout/test-prometheus"
 FOLDER = TOP / "compose" / "observability"
 _PORT = 9090
 _VARIABLES = {"$__range": "5m", "$__rate_interval": "1m"}  # what Grafana would put there
@@ -72,7 +71,7 @@ class Prometheus:
 def watched(system: Deployment) -> Iterator[Prometheus]:
     """Prometheus runs in the deployment, and has read each gateway, while the block does."""
     here = TOP / "tests" / "containers"
-    build = ("build", "-q", "-f", str(here / "prometheus.Containerfile"), "-t", IMAGE)
+    build = ("build", "-q", "-f", str(here / "prometheus.Containerfile"), "-t", PROMETHEUS)
     docker(*build, "--build-arg", f"BASE_IMAGE={os.environ['BASE_IMAGE']}", str(here), timeout_s=300)
     system.compose("up", "-d", "--no-build", "--pull", "never", "--no-deps", "--wait", "prometheus")
     try:

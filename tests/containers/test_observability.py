@@ -119,9 +119,8 @@ def ask(system: Deployment, model: str) -> None:
 
 def has_read(prometheus: Prometheus) -> None:
     """Return when it has read the metrics once more, as they are after what has been asked so far."""
-    now_s = (
-        time.time() + 0.75
-    )  # an answer's end is counted after it was sent, and a worker tells of it half a second later
+    # An answer's end is counted after it was sent, and a worker tells of it half a second later.
+    now_s = time.time() + 0.75
     eventually(lambda: prometheus.number("max(timestamp(turnout_in_flight))") > now_s, "it has read them")
 
 

@@ -46,6 +46,15 @@ async def kill(running: System) -> None:
     await running.bus.publish(subjects.gone("small", "small-1"), b"")
 
 
+async def away(running: System) -> Worker:
+    """The first instance of `small` loses its connection: nobody hears it, and it hears nobody."""
+    worker = running.workers["small"]
+    worker._announcer._task.cancel()  # type: ignore[union-attr]  # it has been started
+    for subscription in worker._subscriptions:
+        await subscription.stop()
+    return worker
+
+
 async def start_again(running: System, service: Scripted) -> Worker:
     worker = Worker(running.bus, service, component="small", kind="llm_local", instance="small-1", slots=4)
     worker._started_s += 1
@@ -59,8 +68,7 @@ async def test_a_stream_whose_only_instance_dies_goes_on_once_that_is_started_ag
         asking = asyncio.create_task(running.ask(question("count", stream=True), auto="small"))
         await dying.said.wait()
         await asyncio.sleep(0.05)  # the word has come
-        for subscription in running.workers["small"]._subscriptions:
-            await subscription.stop()
+        await away(running)
         await kill(running)
         await asyncio.sleep(0.2)
         assert not asking.done()
@@ -76,8 +84,7 @@ async def test_it_ends_when_what_is_started_is_another_model() -> None:
         asking = asyncio.create_task(running.ask(question("count", stream=True), auto="small"))
         await dying.said.wait()
         await asyncio.sleep(0.05)
-        for subscription in running.workers["small"]._subscriptions:
-            await subscription.stop()
+        await away(running)
         await kill(running)
         other = Description("another", ("chat", "resume"), price=Price())
         again = await start_again(running, Scripted(other, goes_on))
@@ -183,15 +190,6 @@ async def test_what_waits_at_one_that_leaves_is_answered_by_the_one_in_its_place
         assert sorted([text for text, _ in await asyncio.gather(*asking)]) == ["hello"] + ["one two"] * 4
         await leaving
         await new.drain(0.1)
-
-
-async def away(running: System) -> Worker:
-    """The only instance of `small` loses its connection: nobody hears it, and it hears nobody."""
-    worker = running.workers["small"]
-    worker._announcer._task.cancel()  # type: ignore[union-attr]  # it has been started
-    for subscription in worker._subscriptions:
-        await subscription.stop()
-    return worker
 
 
 async def test_one_that_is_between_two_connections_is_asked_again_when_it_speaks() -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
 from openai import OpenAI
+
+from tests.support.processes import new_mark, started
 
 TURNOUT = Path(sys.executable).parent / "turnout"
 START_TIMEOUT_S = 90.0
@@ -50,7 +51,7 @@ class Running:
     url: str
     process: subprocess.Popen[str]
     folder: Path
-    lines: list[str] = field(default_factory=list)
+    lines: list[str]
 
     def client(self, **options: Any) -> OpenAI:
         """The official client, pointed here."""
@@ -87,33 +88,17 @@ def running(config: Mapping[str, Any], *, environment: Mapping[str, str] | None 
         port = free_port()
         path = folder / "turnout.yaml"
         path.write_text(yaml.safe_dump(dict(config), sort_keys=False))
-        process = subprocess.Popen(
-            [TURNOUT, "up", "--config", path, "--port", str(port), "--state-dir", folder / "state"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "TURNOUT_LOG": "info", **(environment or {})},
-            start_new_session=True,
-        )
-        system = Running(f"http://127.0.0.1:{port}", process, folder)
-        reader = threading.Thread(target=_drain, args=(process, system.lines), daemon=True)
-        reader.start()
-        try:
-            _await_ready(system)
-            yield system
-        finally:
-            process.send_signal(signal.SIGTERM)
+        command = (TURNOUT, "up", "--config", path, "--port", str(port), "--state-dir", folder / "state")
+        wanted = {"TURNOUT_LOG": "info", **(environment or {})}
+        with started(command, new_mark(), **wanted) as (process, lines):
+            system = Running(f"http://127.0.0.1:{port}", process, folder, lines)
             try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            reader.join(5)
-
-
-def _drain(process: subprocess.Popen[str], lines: list[str]) -> None:
-    assert process.stdout is not None
-    lines.extend(iter(process.stdout.readline, ""))
+                _await_ready(system)
+                yield system
+            finally:
+                process.send_signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):  # then it is killed
+                    process.wait(STOP_TIMEOUT_S)
 
 
 def _await_ready(system: Running) -> None:

@@ -98,10 +98,8 @@ def test_a_system_that_is_what_it_was_measured_to_be_lies_within_chance(monkeypa
 
 def test_between_two_measurements_a_machine_is_between_them() -> None:
     place = Place(1, 2, 8)
-    fast, slow = (
-        Alone(place, np.array([3.0, 1.0]), (1.0, 1.5), 0.0),
-        Alone(place, np.array([2.0, 6.0]), (1.0, 1.7), 0.1),
-    )
+    fast = Alone(place, np.array([3.0, 1.0]), (1.0, 1.5), 0.0)
+    slow = Alone(place, np.array([2.0, 6.0]), (1.0, 1.7), 0.1)
     half = fast.towards(slow, 0.5)
     assert half.service_s.tolist() == [1.5, 4.5]
     assert half.slowdown == pytest.approx((1.0, 1.6))
