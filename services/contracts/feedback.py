@@ -11,7 +11,8 @@ from typing import Literal
 import msgspec
 
 Source = Literal["client", "schema", "verified", "retried"]
-"""`client`: somebody said so. `schema`: the answer is not in the form that was asked for. `verified`: the estimate of a
+"""`client`: somebody said so. `schema`: the answer is not in the form that was asked for; only misfits are told, so it
+teaches by as much as there are more of them than bad answers were expected (`weight`). `verified`: the estimate of a
 cascade's verifier. `retried`: the same was asked again, more often than of other ways; it lowers what is expected, or
 changes nothing."""
 
@@ -24,7 +25,7 @@ class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
         steps, model: the way that was taken, and the model at its end.
         prior: what the predictor alone had said of it; None where it was not asked: nothing can be learnt from it then.
         at_s: seconds since the epoch.
-        weight: how much it counts beside the word of a client, which counts 1.
+        weight: how much it counts beside the word of a client, which counts 1; of 0 it teaches nothing.
     """
 
     decision_id: str

@@ -192,9 +192,15 @@ class Asking:
 
     def _judge(self, decision: Decision, form: ResponseFormat) -> None:
         """An answer that is not in the form asked for is a bad one, whatever it says: that needs nobody to tell."""
-        if (why := misfit("".join(self._written), form)) is not None:
-            log.info("answer_misfit", id=decision.id, component=decision.component, why=why)
-            self._edge.signals.send(verdict_on(decision, 0.0, "schema"))
+        why = misfit("".join(self._written), form)
+        verdict = verdict_on(decision, 0.0, "schema")
+        expected = decision.predicted_quality
+        weight = 0.0
+        if expected is not None:
+            weight = self._edge.forms.weight(verdict.steps, verdict.model, expected, fits=why is None)
+        if why is not None:
+            log.info("answer_misfit", id=decision.id, component=decision.component, why=why, weight=round(weight, 3))
+            self._edge.signals.send(msgspec.structs.replace(verdict, weight=weight))
 
     def _watch(self, decision: Decision | None) -> None:
         """Note an answer that may be asked for again, and pass on what has come of earlier ones."""

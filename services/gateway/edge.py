@@ -14,6 +14,7 @@ from services.bus.port import Bus
 from services.bus.roster import Roster
 from services.gateway.decisions import Decisions
 from services.gateway.fetch import Fetcher
+from services.gateway.forms import Forms
 from services.gateway.images import Images
 from services.gateway.metrics import Metrics
 from services.gateway.retries import Retries
@@ -36,6 +37,7 @@ class Edge:
     images: Images
     signals: Signals
     retries: Retries
+    forms: Forms
     shadows: Shadows
     started_s: float
 
@@ -50,7 +52,7 @@ async def edge(bus: Bus, roster: Roster, state: State) -> AsyncIterator[Edge]:
     tasks = [asyncio.create_task(_loudly(live.follow())), asyncio.create_task(_loudly(decisions.write()))]
     images, retries = Images(bus, fetcher), Retries(time.monotonic)
     try:
-        yield Edge(bus, roster, live, metrics, decisions, images, signals, retries, shadows, time.time())
+        yield Edge(bus, roster, live, metrics, decisions, images, signals, retries, Forms(), shadows, time.time())
     finally:
         for task in tasks:
             task.cancel()

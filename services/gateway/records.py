@@ -32,7 +32,7 @@ async def metrics(edge: Edge, exchange: Exchange) -> None:
 
 
 async def log(edge: Edge, exchange: Exchange) -> None:
-    """Show every decision that is kept, one a line, oldest first, with the `quality` that feedback has given it."""
+    """Show every decision that is kept, one a line, oldest first, with the `quality` and `misfit` that were told."""
     told = await _verdicts(edge)
 
     def line(data: bytes) -> bytes:
@@ -61,14 +61,18 @@ async def _lines(edge: Edge, exchange: Exchange, subject: str, line: Callable[[b
         await exchange.write(b"".join(lines), more=False)
 
 
-async def _verdicts(edge: Edge) -> dict[str, dict[str, float]]:
-    """The quality of each decision that somebody has judged. A client's word goes before what a check says."""
-    found: dict[str, dict[str, float]] = {}
+async def _verdicts(edge: Edge) -> dict[str, dict[str, float | bool]]:
+    """The quality of each decision that a client has judged, and which answers were not in the form asked for.
+
+    A misfit is worth nothing, but it is not shown as a quality: those that fit would have none, and whoever averages
+    what is known would think the worst of a component that misfits once in a hundred answers.
+    """
+    found: dict[str, dict[str, float | bool]] = {}
     async for data in edge.bus.replay(subjects.FEEDBACK):
         with suppress(msgspec.DecodeError):
             verdict = FEEDBACK_DECODER.decode(data)
             if verdict.source == "client":
-                found[verdict.decision_id] = {"quality": verdict.quality}
+                found.setdefault(verdict.decision_id, {})["quality"] = verdict.quality
             elif verdict.source == "schema":
-                found.setdefault(verdict.decision_id, {"quality": verdict.quality})
+                found.setdefault(verdict.decision_id, {})["misfit"] = True
     return found

@@ -123,16 +123,19 @@ async def test_an_answer_in_the_wrong_form_is_a_verdict_of_its_own(
     assert [verdict.quality for verdict in await recorded(bus, id_, "schema")] == expected
 
 
-async def test_a_clients_word_goes_before_that_of_a_check() -> None:
+@pytest.mark.parametrize("judged", [False, True])
+async def test_the_log_marks_a_misfit_and_gives_the_quality_that_a_client_told(judged: bool) -> None:
     bus = MemoryBus()
     async with front({"small": says("{")}, bus=bus) as gate, gate.http() as client:
         id_ = (await gate.ask(response_format={"type": "json_object"})).headers["x-turnout-decision-id"]
-        await client.post("/v1/feedback", json={"decision_id": id_, "quality": 1})
+        if judged:
+            await client.post("/v1/feedback", json={"decision_id": id_, "quality": 1})
         await gate.edge.decisions.finish()
         await gate.edge.signals.finish()
         line = json.loads((await client.get("/admin/decisions")).text)
     assert line["id"] == id_
-    assert line["quality"] == 1.0
+    assert line["misfit"] is True
+    assert line.get("quality") == (1.0 if judged else None)
 
 
 class Clock:
