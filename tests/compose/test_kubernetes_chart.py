@@ -1,12 +1,13 @@
 """The deployment for Kubernetes with the official NATS chart. The chart itself cannot be had where these tests run.
 
 So it is rendered as far as our values go: its configuration is put together by the chart's own rules, and a real server
-reads it.
+reads it. What the chart has of its own is written down here as it was seen when Helm rendered it.
 """
 
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shutil
 import subprocess
@@ -35,9 +36,13 @@ DOCUMENTED = {
     *("config.jetstream.enabled", "config.jetstream.fileStore.pvc.size"),
     *("container.env", "container.merge", "container.patch"),
     *("podTemplate.merge", "podTemplate.patch", "podTemplate.topologySpreadConstraints"),
+    "podTemplate.configChecksumAnnotation",
     *("headlessService.name", "service.enabled", "natsBox.enabled", "reloader.enabled"),
 }
 """What the chart's values.yaml documents, of what is set here. Below `merge` and `patch` others decide."""
+MOUNTED = {"config": "/etc/nats-config", "pid": "/var/run/nats", "nats-js": "/data"}
+"""The chart's own volumes, by name, and where its container has them. The first holds `nats.conf`."""
+OURS = {patch["value"]["name"]: patch["value"]["mountPath"] for patch in VALUES["container"]["patch"]}
 
 
 def leaves(found: dict[str, Any], path: str = "") -> Iterator[str]:
@@ -72,6 +77,29 @@ def test_its_pods_are_locked_in_as_ours_are() -> None:
     assert mounted == {patch["value"]["name"] for patch in VALUES["podTemplate"]["patch"]}
 
 
+def test_what_is_mounted_beside_the_charts_volumes_takes_nothing_from_them() -> None:
+    assert not OURS.keys() & MOUNTED.keys()
+    for ours in OURS.values():
+        assert not any(posixpath.commonpath([ours, theirs]) in (ours, theirs) for theirs in MOUNTED.values())
+
+
+def test_each_include_names_a_file_that_is_mounted() -> None:
+    volumes = {patch["value"]["name"]: patch["value"] for patch in VALUES["podTemplate"]["patch"]}
+    files = {
+        posixpath.join(OURS[name], item["path"])
+        for name, volume in volumes.items()
+        for item in (volume.get("configMap") or volume["secret"])["items"]
+    }
+    included = [path for name, path in VALUES["config"]["merge"].items() if name.endswith("$include")]
+    assert included
+    assert {posixpath.normpath(posixpath.join(MOUNTED["config"], path)) for path in included} <= files
+
+
+def test_a_changed_configuration_rolls_the_servers_where_nothing_reloads_them() -> None:
+    assert VALUES["reloader"]["enabled"] is False
+    assert VALUES["podTemplate"]["configChecksumAnnotation"] is True  # not left to the chart, whose default changed
+
+
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     both = {name for name in base.keys() & over.keys() if isinstance(base[name], dict) and isinstance(over[name], dict)}
     return base | over | {name: merged(base[name], over[name]) for name in both}
@@ -81,10 +109,16 @@ def configuration() -> str:
     """The `nats.conf` that the chart writes: its own part, ours merged into it, as JSON with includes and variables."""
     own = {
         "server_name": "<< $SERVER_NAME >>",
+        "lame_duck_grace_period": "10s",
         "lame_duck_duration": "30s",
+        "pid_file": f"{MOUNTED['pid']}/nats.pid",
         "port": 4222,
         "http_port": 8222,
-        "jetstream": {"store_dir": "/data", "max_memory_store": 0},
+        "jetstream": {
+            "store_dir": MOUNTED["nats-js"],
+            "max_memory_store": 0,
+            "max_file_store": f"<< {VALUES['config']['jetstream']['fileStore']['pvc']['size']} >>",
+        },
         "cluster": {
             "name": "nats",
             "port": 6222,
@@ -111,7 +145,8 @@ async def test_a_server_with_what_the_chart_makes_of_our_values_knows_its_users(
     folder.mkdir(parents=True)
     (tmp_path / "etc" / "nats").mkdir()
     shutil.copy(COMPOSE / "kubernetes" / "nats.conf", tmp_path / "etc" / "nats")
-    text = re.sub("4222|6222|8222", "-1", configuration().replace("/data", str(tmp_path / "data")))
+    text = configuration().replace(MOUNTED["nats-js"], str(tmp_path / "data")).replace(MOUNTED["pid"], str(tmp_path))
+    text = re.sub("4222|6222|8222", "-1", text)
     (folder / "nats.conf").write_text(text)
     with configured(folder / "nats.conf") as url:
         password = (secrets / "nats_gateway").read_text().strip()
