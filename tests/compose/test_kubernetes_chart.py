@@ -152,7 +152,7 @@ async def test_a_server_with_what_the_chart_makes_of_our_values_knows_its_users(
         password = (secrets / "nats_gateway").read_text().strip()
         await (await connect(url, name="test", login=Login("gateway", password), timeout_s=10)).close()
         with pytest.raises(NotAuthorized):
-            await connect(url, name="test", login=Login("gateway", "guessed"), timeout_s=1)
+            await connect(url, name="test", login=Login("gateway", "guessed"), timeout_s=3)
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl here to build the kustomization with")
