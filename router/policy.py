@@ -160,7 +160,8 @@ def choose(
     considered = [(plan, _why_not(plan, order[0], wanted)) for plan in order]
     considered += [(plan, plan.rejected) for plan in plans if plan.rejected is not None]
     candidates = tuple(plan.candidate(reason, predicted=predicted) for plan, reason in considered)
-    out_of_budget = bool(plans) and all(p.rejected is not None and p.rejected.startswith("costs") for p in plans)
+    # Of all reasons to reject, the price alone is the caller's to change; what cannot do the task has no say in it.
+    out_of_budget = not order and any(p.rejected is not None and p.rejected.startswith("costs") for p in plans)
     return Choice(order, candidates, degraded, out_of_budget)
 
 

@@ -115,6 +115,12 @@ def test_budget_is_a_hard_limit() -> None:
     assert choice.out_of_budget
 
 
+def test_what_could_never_do_the_task_does_not_hide_that_only_the_budget_is_in_the_way() -> None:
+    assert pick(CLOUD, DOCS, EYES, max_cost_usd=1e-6).out_of_budget
+    assert not pick(DOCS, EYES, max_cost_usd=1e-6).out_of_budget
+    assert not pick(SMALL, CLOUD, max_cost_usd=1e-4).out_of_budget
+
+
 def test_busy_instance_loses_to_its_free_twin() -> None:
     busy = beat("small", "llm_local", 1, in_use=4, queued=3)
     free = beat("small", "llm_local", 2)
