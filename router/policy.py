@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 import msgspec
 
@@ -368,8 +369,13 @@ def _cached_tokens(beat: Beat, world: World) -> int:
 def _assess(plan: Plan, needs: Needs, wanted: Wanted) -> Plan:
     reason = shortcoming(plan.answering, needs, image_read=len(plan.instances) > 1, pinned=wanted.pinned is not None)
     if reason is None and wanted.max_cost_usd is not None and plan.cost_usd > wanted.max_cost_usd:
-        reason = f"costs about ${plan.cost_usd:.6f}, over the limit of ${wanted.max_cost_usd:.6f}"
+        reason = f"costs about {_usd(plan.cost_usd)}, over the limit of {_usd(wanted.max_cost_usd)}"
     return plan if reason is None else replace(plan, rejected=reason)
+
+
+def _usd(cost_usd: float) -> str:
+    """An amount in full, however small: a request to a local model costs less than a millionth of a dollar."""
+    return f"${Decimal(f'{cost_usd:.6g}'):f}"
 
 
 def _misses(plan: Plan, wanted: Wanted) -> str | None:

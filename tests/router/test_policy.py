@@ -121,6 +121,13 @@ def test_what_could_never_do_the_task_does_not_hide_that_only_the_budget_is_in_t
     assert not pick(SMALL, CLOUD, max_cost_usd=1e-4).out_of_budget
 
 
+def test_amounts_in_a_refusal_are_told_apart_however_small() -> None:
+    cheap = beat("small", "llm_local", price=Price(0.0, 0.0065))
+    told = reason(pick(cheap, max_cost_usd=6e-7), "small")
+    assert told == "costs about $0.00000065, over the limit of $0.0000006"
+    assert "over the limit of $0" in (reason(pick(CLOUD, max_cost_usd=0.0), "cloud") or "")
+
+
 def test_busy_instance_loses_to_its_free_twin() -> None:
     busy = beat("small", "llm_local", 1, in_use=4, queued=3)
     free = beat("small", "llm_local", 2)
