@@ -46,7 +46,7 @@ def _pinned_refusal(pinned: str, journey: Journey, choice: Choice, beats: Sequen
     if own and own[0].startswith("costs"):
         return BudgetExceeded(f"{pinned} {own[0]}")
     if own and own[0].startswith("context of"):
-        return ContextLengthExceeded(f"the prompt is too long: {pinned} has a {own[0]}", param="messages")
+        return ContextLengthExceeded(f"the prompt is too long for {pinned}: its {own[0]}", param="messages")
     if own:
         return Unsupported(f"{pinned} {own[0]}", param="model")
     details = sorted({f"{beat.state}: {beat.detail}".rstrip(": ") for beat in beats if beat.component == pinned})

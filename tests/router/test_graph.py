@@ -313,6 +313,14 @@ async def test_refusals_say_whose_move_it_is() -> None:
             await it.ask(SearchRequest("x"))
 
 
+async def test_a_prompt_too_long_for_the_component_named_says_so_in_a_sentence() -> None:
+    small = Scripted(Description("m", ("chat",), context_tokens=64), says_hello)
+    async with system(small=small) as it:
+        with pytest.raises(ContextLengthExceeded) as refused:
+            await it.ask(question("x" * 1000), auto="small")
+    assert str(refused.value) == "the prompt is too long for small: its context of 64 tokens is too small"
+
+
 def screenshot() -> ChatRequest:
     image = Image(Blob("0" * 64, 3, b"abc"), "image/png", 10, 20)
     return ChatRequest((Message("user", (TextPart("What does it say?"), ImagePart(image))),))
