@@ -282,7 +282,9 @@ class Schemas:
         properties = {**properties, **{name: extra for name in required if name not in properties}}
         low, high = self._bounds(schema, "minProperties", "maxProperties")
         if not properties:
-            return self._map(extra, low, high, depth)
+            # Beside declared properties no others are written, allowed as they are: of none declared, none.
+            none_meant = "properties" in schema and "additionalProperties" not in schema and not low
+            return self._map(False if none_meant else extra, low, high, depth)
         must = set(required)
         if low > len(must) or (high is not None and high < len(properties)):
             raise self._cannot("`minProperties` and `maxProperties` beside `properties`")
@@ -305,7 +307,7 @@ class Schemas:
         if extra is False:
             if low:
                 raise self._wrong("an object that may hold nothing has `minProperties`")
-            return self.rule('"{" ws "}"')
+            return self.rule('"{}"')  # without `ws`, which a small model would fill before it closes
         if low > 1 or high is not None:
             raise self._cannot("`minProperties` above 1 and `maxProperties` for free names")
         pair = self.rule(f'string ":" ws {self._visit(extra, depth + 1)}')

@@ -108,8 +108,11 @@ def _call_rule(tools: Sequence[ToolSpec], schemas: Schemas, key: str) -> str:
 
 
 def _arguments(tool: ToolSpec, schemas: Schemas) -> str:
-    """The arguments' schema as a rule. Without `strict` a schema beyond our grammar still gives a JSON object."""
-    parameters = {"type": "object", **tool.parameters}
+    """The arguments' schema as a rule. Without `strict` a schema beyond our grammar still gives a JSON object.
+
+    A function without `parameters` has none, as with OpenAI: a model left free would make some up.
+    """
+    parameters = {"type": "object", **(tool.parameters or {"properties": {}})}
     try:
         return schemas.add(parameters)
     except Unsupported:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,18 @@ def test_choice_required_forces_a_call_and_auto_only_offers_it() -> None:
     assert not forced.offered
     assert offered.offered
     assert not offered.forced
+
+
+@pytest.mark.parametrize("parameters", [{}, {"type": "object", "properties": {}}])
+def test_function_without_parameters_is_called_with_none(parameters: dict[str, Any]) -> None:
+    schemas = Schemas()
+    request = ChatRequest((Message("user", "?"),), tools=(ToolSpec("now", "", parameters),), tool_choice="required")
+    found = plan(request, "", schemas)
+    assert found is not None
+    rules = dict(line.split(" ::= ", 1) for line in schemas.finish(found.forced).splitlines())
+    call = next(body for body in rules.values() if "now" in body)
+    (arguments,) = [rules[name] for name in call.split() if name in rules]
+    assert arguments == '"{}"'
 
 
 def test_choice_of_an_unknown_tool_is_refused() -> None:
