@@ -71,7 +71,9 @@ class Preparer:
             text=TextStream(request.sampling.stop),
             max_tokens=limit,
             deadline_s=deadline_s,
-            reader=ToolReader(tools.style, [tool.name for tool in request.tools]) if tools else None,
+            reader=ToolReader(tools.style, [tool.name for tool in request.tools], forced=bool(tools.forced))
+            if tools
+            else None,
             call_grammar=schemas.finish(tools.offered) if tools and tools.offered and not grammar else "",
             logprobs=request.sampling.logprobs,
             top_logprobs=request.sampling.top_logprobs,

@@ -175,9 +175,10 @@ class ToolReader:
         calls: how many calls have begun.
     """
 
-    def __init__(self, style: Style, names: Iterable[str]) -> None:
-        """Read calls of the tools called `names`."""
+    def __init__(self, style: Style, names: Iterable[str], *, forced: bool = False) -> None:
+        """Read calls of the tools called `names`. `forced`: a grammar holds the whole answer to calls."""
         self._style = style
+        self._forced = forced
         self._names = frozenset(names)
         self._tagged = False  # the call now being read began with a tag
         self._since_tag = ""
@@ -210,8 +211,13 @@ class ToolReader:
         return "".join(spoken), pieces
 
     def finish(self) -> tuple[str, list[ToolCallDelta]]:
-        """The rest, when nothing more comes. A call that never took form is text after all."""
+        """The rest, when nothing more comes. What never took the form of a call is text after all.
+
+        A call that was surely one and was cut off before its name is dropped: it is markup, and nobody's to read.
+        """
         held, self._held = self._held, ""
+        if self._forced or (self.inside and _may_be_head(held)):
+            return "", []
         if self._mode == "text":
             return held, []
         if self._mode == "head":

@@ -285,6 +285,18 @@ async def test_named_tool_is_called_with_valid_arguments(direct: Direct) -> None
     assert end.reason == "tool_calls"
 
 
+@pytest.mark.parametrize("max_tokens", [1, 6])
+async def test_named_tool_cut_by_max_tokens_before_its_name_leaves_no_markup(direct: Direct, max_tokens: int) -> None:
+    request = ChatRequest(
+        (Message("user", "What is the weather in Paris?"),),
+        tools=(WEATHER,),
+        tool_choice="get_weather",
+        sampling=Sampling(temperature=0.0, max_tokens=max_tokens),
+    )
+    text, end = await direct.text(request)
+    assert (text, end.reason) == ("", "length")
+
+
 async def test_tool_choice_none_calls_nothing(direct: Direct) -> None:
     request = ChatRequest(
         (Message("user", "Hi"),),

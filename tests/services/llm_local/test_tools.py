@@ -92,6 +92,20 @@ def test_text_that_only_looks_like_a_call_stays_text(text: str, size: int) -> No
     assert (spoken, calls) == (text, [])
 
 
+@pytest.mark.parametrize("text", ["<", "<tool_call>", '<tool_call>\n{"na', '<tool_call>{"name": "weather", "argu'])
+def test_forced_call_that_is_cut_off_before_its_name_is_not_shown_as_text(text: str) -> None:
+    reader = ToolReader("tagged", ["weather"], forced=True)
+    assert reader.push(text) == ("", [])
+    assert reader.finish() == ("", [])
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_call_of_the_models_own_that_is_cut_off_is_not_shown_and_a_lone_bracket_is(size: int) -> None:
+    assert read("tagged", 'Let me see.<tool_call>\n{"name": "wea', size) == ("Let me see.", [])
+    assert read("tagged", "a <tool", size) == ("a <tool", [])
+    assert read("tagged", "<tool_call>no call", size) == ("<tool_call>no call", [])
+
+
 def test_text_beside_a_bare_call_stays_text() -> None:
     assert read("bare", 'Hello {"name": "x", "parameters": {}}', 2)[1] == []
 
