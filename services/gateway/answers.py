@@ -12,7 +12,17 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from services.contracts.decision import Candidate, Decision
-from services.contracts.events import Delta, Event, Finished, Passage, Started, Step, TokenLogprob, Usage
+from services.contracts.events import (
+    Delta,
+    Event,
+    Finished,
+    Passage,
+    Started,
+    Step,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
 
 
 class PromptDetails(msgspec.Struct, frozen=True):
@@ -199,7 +209,7 @@ def delta_out(delta: Delta) -> ChunkChoiceOut:
             UNSET if call.id is None else call.id,
             UNSET if call.id is None else "function",
         )
-        for call in delta.tool_calls
+        for call in _one_each(delta.tool_calls)
     ]
     return ChunkChoiceOut(
         DeltaOut(
@@ -223,6 +233,17 @@ def predicted_cost_usd(decision: Decision | None) -> float | None:
 
 def _answerer(candidate: Candidate) -> str:
     return candidate.steps[-1] if candidate.steps else ""
+
+
+def _one_each(pieces: Sequence[ToolCallDelta]) -> list[ToolCallDelta]:
+    """One piece of each call: many clients read no second one in a chunk, and OpenAI sends none."""
+    calls: dict[int, ToolCallDelta] = {}
+    for piece in pieces:
+        known = calls.get(piece.index, ToolCallDelta(piece.index))
+        calls[piece.index] = ToolCallDelta(
+            piece.index, known.id or piece.id, known.name or piece.name, known.arguments + piece.arguments
+        )
+    return list(calls.values())
 
 
 def _whole_calls(deltas: Sequence[Delta]) -> list[ToolCallOut]:

@@ -116,6 +116,38 @@ async def test_tool_calls_come_whole_and_in_pieces() -> None:
             assert answer.choices[0].finish_reason == "tool_calls"
 
 
+async def test_a_chunk_has_one_piece_of_a_tool_call_however_many_came_at_once() -> None:
+    async def play(task: Task) -> AsyncIterator[Event]:
+        yield Delta(
+            tool_calls=(
+                ToolCallDelta(0, "call_a", "weather", ""),
+                ToolCallDelta(0, arguments='{"city":'),
+                ToolCallDelta(1, "call_b", "time", "{}"),
+                ToolCallDelta(0, arguments='"Rome"'),
+            )
+        )
+        yield Delta(tool_calls=(ToolCallDelta(0, arguments=" "), ToolCallDelta(0, arguments="}")))
+        yield Finished(Usage(1, 1), "tool_calls")
+
+    async with front({"small": Scripted(play)}) as gate:
+        response = await gate.ask("?", stream=True, **_TOOLS)
+    chunks = [json.loads(line.removeprefix("data: ")) for line in response.text.split("\n\n")[:-2]]
+    assert [chunk["choices"][0]["delta"].get("tool_calls") for chunk in chunks] == [
+        None,
+        [
+            {
+                "index": 0,
+                "id": "call_a",
+                "type": "function",
+                "function": {"name": "weather", "arguments": '{"city":"Rome"'},
+            },
+            {"index": 1, "id": "call_b", "type": "function", "function": {"name": "time", "arguments": "{}"}},
+        ],
+        [{"index": 0, "function": {"arguments": " }"}}],
+        None,
+    ]
+
+
 _TOOLS: dict[str, object] = {
     "tools": [
         {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}},
