@@ -36,6 +36,8 @@ MAX_HEADER_BYTES = 64 * 1024
 _GONE = 499
 _SERVER_ERROR = 500
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
+_SHOWN_CHARS = 64
+_WITHOUT_V1 = ("/chat/completions", "/embeddings", "/models")  # what a client asks for whose base URL lacks it
 _OPEN_PREFIX = "/health/"
 _ADMIN_PREFIX = "/admin/"
 _HERE = frozenset(("localhost", "127.0.0.1", "[::1]"))
@@ -109,7 +111,7 @@ def render_errors(app: ASGIApp, _edge: Edge) -> ASGIApp:
         except TurnoutError as error:
             await _render(exchange, error)
         except HTTPException as error:
-            refusal, headers = _unrouted(error)
+            refusal, headers = _unrouted(error, scope["path"])
             await exchange.respond_error(refusal, headers)
         except asyncio.CancelledError:
             if not exchange.status:
@@ -197,10 +199,14 @@ async def _render(exchange: Exchange, error: TurnoutError) -> None:
     await exchange.respond_error(error, headers)
 
 
-def _unrouted(error: HTTPException) -> tuple[TurnoutError, tuple[Header, ...]]:
+def _unrouted(error: HTTPException, path: str) -> tuple[TurnoutError, tuple[Header, ...]]:
     if error.status_code == _NOT_ALLOWED:
         allowed = (error.headers or {}).get("Allow", "")
         return MethodNotAllowed(f"this path takes {allowed}"), ((b"allow", allowed.encode()),)
     if error.status_code == _NOT_FOUND:
-        return NotFound("there is nothing at this path"), ()
+        shown = path[:_SHOWN_CHARS].encode("ascii", "backslashreplace").decode()
+        hint = "GET /openapi.json describes every path there is"
+        if path.startswith(_WITHOUT_V1):
+            hint = "the base URL of an OpenAI client ends with /v1"
+        return NotFound(f"there is nothing at {shown}; {hint}"), ()
     return InternalError("the request could not be routed"), ()

@@ -219,6 +219,24 @@ async def test_unknown_paths_and_wrong_methods_answer_in_openais_form(gate: Fron
     assert (await gate.ask()).status_code == 200
 
 
+async def test_an_unknown_path_is_named_and_a_base_url_without_v1_is_pointed_out(gate: Front) -> None:
+    async with gate.http() as client:
+
+        async def told(path: str) -> str:
+            return str((await client.post(path, json={})).json()["error"]["message"])
+
+        assert await told("/v1/responses") == (
+            "there is nothing at /v1/responses; GET /openapi.json describes every path there is"
+        )
+        assert await told("/chat/completions") == (
+            "there is nothing at /chat/completions; the base URL of an OpenAI client ends with /v1"
+        )
+        assert await told("/models/small") == (
+            "there is nothing at /models/small; the base URL of an OpenAI client ends with /v1"
+        )
+        assert "nothing at /\\xe9" + "x" * 62 + ";" in await told("/%C3%A9" + "x" * 500)
+
+
 async def test_too_many_requests_at_once_are_refused_with_a_time_to_retry() -> None:
     go = asyncio.Event()
 
