@@ -113,6 +113,7 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
     logit_bias: dict[int, float] = {}
     logprobs: bool = False
     top_logprobs: int = 0
+    reasoning_effort: str | None = None
 
 
 class ChatRequest(msgspec.Struct, frozen=True, tag="chat", omit_defaults=True):

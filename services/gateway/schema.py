@@ -173,6 +173,7 @@ class ChatBody(Section):
     )
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     turnout: WishesIn = WishesIn()
 
 
@@ -226,7 +227,6 @@ HARMLESS: dict[str, tuple[Any, ...] | None] = {
     "functions": (None,),
     "function_call": (None,),
     "prediction": (None,),
-    "reasoning_effort": (None,),
     "web_search_options": (None,),
     "moderation": (None,),
 }

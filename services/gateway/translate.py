@@ -233,4 +233,5 @@ def _sampling(body: ChatBody) -> Sampling:
         logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items()},
         logprobs=bool(body.logprobs),
         top_logprobs=body.top_logprobs or 0,
+        reasoning_effort=body.reasoning_effort,
     )

@@ -112,7 +112,13 @@ class OpenAi:
         self._model = model
         self._vendor = vendor
         common = ("temperature", "top_p", "max_tokens", "seed", "stop")
-        self.params: tuple[str, ...] = (*common, "presence_penalty", "frequency_penalty", "logit_bias")
+        self.params: tuple[str, ...] = (
+            *common,
+            "presence_penalty",
+            "frequency_penalty",
+            "logit_bias",
+            "reasoning_effort",
+        )
         if logprobs:
             self.params = (*self.params, "logprobs", "top_logprobs")
 

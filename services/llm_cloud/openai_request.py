@@ -14,7 +14,7 @@ from services.contracts.messages import ChatRequest, ImagePart, Message, Samplin
 from services.llm_cloud.dialect import Images, bytes_of
 
 _ENCODER = msgspec.json.Encoder()
-_SAME_NAME = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
+_SAME_NAME = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "reasoning_effort")
 _CHOICES = frozenset({"auto", "none", "required"})
 
 

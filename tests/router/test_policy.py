@@ -293,6 +293,13 @@ def test_parameter_that_a_component_does_not_honour_rejects_it() -> None:
     assert reason(choice, "small") == "does not honour logit_bias, seed"
 
 
+def test_reasoning_effort_goes_to_who_honours_it() -> None:
+    request = ChatRequest((Message("user", "x"),), sampling=Sampling(reasoning_effort="none"))
+    needs = needs_of(Task("a", "a", "auto", request, "", 0))
+    thinker = beat("cloud", "llm_cloud", price=Price(1, 4), params=("reasoning_effort",))
+    assert first(pick(SMALL, thinker, needs=needs)) == ("cloud",)
+
+
 @given(
     qualities=st.lists(st.floats(0, 1), min_size=1, max_size=5),
     prices=st.lists(st.floats(0, 100), min_size=5, max_size=5),

@@ -209,6 +209,7 @@ async def test_json_schema_sampling_and_wishes_reach_the_component() -> None:
             logprobs=True,
             top_logprobs=2,
             logit_bias={"12": -5},
+            reasoning_effort="low",
             n=1,
             user="somebody",
             extra_body={
@@ -228,7 +229,7 @@ async def test_json_schema_sampling_and_wishes_reach_the_component() -> None:
     sampling = task.request.sampling
     assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (9, 0.5, 0.9)
     assert (sampling.seed, sampling.stop, sampling.logit_bias) == (2**62, ("x", "y"), {12: -5})
-    assert (sampling.logprobs, sampling.top_logprobs) == (True, 2)
+    assert (sampling.logprobs, sampling.top_logprobs, sampling.reasoning_effort) == (True, 2, "low")
     assert (task.wishes.quality, task.wishes.max_cost_usd) == (0.3, 0.5)
     assert (task.wishes.privacy, task.wishes.strict) == ("local", True)
 

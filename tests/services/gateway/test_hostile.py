@@ -95,7 +95,7 @@ async def test_json_that_is_not_plain_json_is_a_400(gate: Front, body: bytes) ->
         ({"functions": []}, "functions"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"audio": {"voice": "x"}}, "audio"),
-        ({"reasoning_effort": "high"}, "reasoning_effort"),
+        ({"reasoning_effort": "utmost"}, "reasoning_effort"),
         ({"service_tier": "flex"}, "service_tier"),
         ({"messages": []}, "messages"),
         ({"messages": "hi"}, "messages"),

@@ -144,6 +144,7 @@ async def test_every_honoured_parameter_is_sent(upstream: Upstream, cloud: Cloud
         logit_bias={5: -100.0},
         logprobs=True,
         top_logprobs=2,
+        reasoning_effort="low",
     )
     schema = {"type": "object", "properties": {"x": {"type": "number"}}}
     wanted = ResponseFormat("json_schema", schema, "point", strict=True)
@@ -158,7 +159,7 @@ async def test_every_honoured_parameter_is_sent(upstream: Upstream, cloud: Cloud
         "max_tokens": 7,
     }
     assert (body["presence_penalty"], body["frequency_penalty"], body["logit_bias"]) == (0.1, 0.2, {"5": -100.0})
-    assert (body["logprobs"], body["top_logprobs"]) == (True, 2)
+    assert (body["logprobs"], body["top_logprobs"], body["reasoning_effort"]) == (True, 2, "low")
     assert body["response_format"] == {
         "type": "json_schema",
         "json_schema": {"name": "point", "schema": schema, "strict": True},
