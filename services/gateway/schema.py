@@ -262,7 +262,7 @@ def explain(error: ValidationError, within: str = "") -> InvalidRequest:
     if first["type"] == "missing":
         return InvalidRequest(f"Missing required parameter: {param!r}", param=param)
     same = [p for p in problems if param_name(p["loc"], within) == param]
-    messages = list(dict.fromkeys(p["msg"].removeprefix("Input ") for p in same))
+    messages = list(dict.fromkeys(_OBJECT.sub("an object", p["msg"].removeprefix("Input ")) for p in same))
     return InvalidRequest(f"Invalid {param!r}: {' or '.join(messages)}", param=param)
 
 
@@ -278,4 +278,5 @@ def param_name(loc: tuple[int | str, ...], within: str = "") -> str:
     return name
 
 
+_OBJECT = re.compile(r"a valid dictionary(?: or instance of \w+)?")  # as pydantic calls it
 _UNION_MEMBER = re.compile(r"^(str|list\[.*\]|literal\[.*\]|NamedTool|\[key\])$")

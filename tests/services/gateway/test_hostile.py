@@ -137,6 +137,22 @@ async def test_a_parameter_we_cannot_honour_is_refused_by_name(gate: Front, more
     assert error["param"] == param
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            {"tools": [{"type": "function", "function": {"name": "a"}}], "tool_choice": "a"},
+            "Invalid 'tool_choice': should be 'auto', 'none' or 'required' or should be an object",
+        ),
+        ({"response_format": "json"}, "Invalid 'response_format': should be an object"),
+        ({"logit_bias": [1]}, "Invalid 'logit_bias': should be an object"),
+    ],
+)
+async def test_a_refusal_speaks_of_json_and_not_of_our_classes(gate: Front, more: dict[str, Any], message: str) -> None:
+    error = await _refused(gate, json.dumps({**chat(), **more}).encode(), 400)
+    assert error["message"] == message
+
+
 async def test_harmless_parameters_are_taken(gate: Front) -> None:
     answer = await gate.ask(
         user="u",
