@@ -18,6 +18,8 @@ from services.contracts.errors import (
 )
 
 _RETRY_AFTER_S = 2.0
+_LASTING = ("cannot", "does not honour", "not local", "has no image", "context of")
+"""How the reasons begin that waiting does not mend."""
 
 
 def refusal(journey: Journey, choice: Choice, beats: Sequence[Beat]) -> TurnoutError:
@@ -35,6 +37,9 @@ def refusal(journey: Journey, choice: Choice, beats: Sequence[Beat]) -> TurnoutE
         return ContextLengthExceeded(
             "the prompt is too long for every component; " + _reasons(choice), param="messages"
         )
+    considered = {c.steps[-1] for c in choice.candidates}
+    if journey.settings.profiles.keys() <= considered and all(reason.startswith(_LASTING) for reason in rejected):
+        return Unsupported("no component here can do this; " + _reasons(choice))
     return NoCapableComponent("no running component can do this; " + _reasons(choice), retry_after_s=_RETRY_AFTER_S)
 
 

@@ -141,7 +141,7 @@ async def ask_model(state: State, runtime: Runtime[Context]) -> State:
     )
     try:
         answer = await runtime.context.ask.chat(request, name="model")
-    except NoCapableComponent as error:
+    except (NoCapableComponent, Unsupported) as error:
         raise Unsupported(f"{NOBODY} ({error.message})") from error
     cut_off = answer.finished.reason == "length"  # then the last call is not whole, and the next would fare no better
     calls = () if must_end or cut_off else answer.tool_calls[:MAX_CALLS_AT_ONCE]

@@ -313,6 +313,16 @@ async def test_refusals_say_whose_move_it_is() -> None:
             await it.ask(SearchRequest("x"))
 
 
+async def test_what_none_of_all_components_can_do_is_refused_for_good_and_not_to_be_tried_again() -> None:
+    two = catalog({name: CATALOG[name] for name in ("small", "cloud")})
+    async with system(two, small=model(), cloud=model(local=False)) as it:
+        with pytest.raises(Unsupported, match=r"no component here can do this; .*small: cannot do search"):
+            await it.ask(SearchRequest("x"))
+    async with system(two, small=model()) as it:  # the one that is away may be able to
+        with pytest.raises(NoCapableComponent):
+            await it.ask(SearchRequest("x"))
+
+
 async def test_a_prompt_too_long_for_the_component_named_says_so_in_a_sentence() -> None:
     small = Scripted(Description("m", ("chat",), context_tokens=64), says_hello)
     async with system(small=small) as it:
