@@ -17,6 +17,7 @@ JSON_TYPE: Header = (b"content-type", b"application/json")
 UNROUTED = "other"
 _SCOPE_KEY = "turnout"
 RETRY_STATUSES = frozenset((429, 503))
+TIMED_OUT = 504
 
 
 class Exchange:
@@ -129,6 +130,8 @@ class Exchange:
         headers = [JSON_TYPE, *extra]
         if error.status in RETRY_STATUSES:
             headers.append((b"retry-after", str(retry_after_s(error)).encode()))
+        if error.status == TIMED_OUT:  # the time the caller gave is over; OpenAI's SDK would take it twice again
+            headers.append((b"x-should-retry", b"false"))
         await self.respond(error.status, error_json(error), tuple(headers))
 
 

@@ -46,7 +46,7 @@ from services.gateway.body import RequestTimeout
 from services.gateway.documents import MAX_SOURCE_CHARS, DocumentsOut, PassagesOut
 from services.gateway.edge import Edge
 from services.gateway.embeddings import EmbeddingsOut
-from services.gateway.exchange import RETRY_STATUSES, ErrorBody, Exchange
+from services.gateway.exchange import RETRY_STATUSES, TIMED_OUT, ErrorBody, Exchange
 from services.gateway.feedback import FeedbackOut
 from services.gateway.health import Health, NotReady
 from services.gateway.middleware import HeadersTooLarge
@@ -279,6 +279,7 @@ def _failures(operation: Operation) -> Json:
             "description": "\n\n".join(dict.fromkeys(texts)),
             "content": {_JSON: {"schema": _ref(ErrorBody)}},
             **({"headers": _headers(["retry-after"])} if status in RETRY_STATUSES else {}),
+            **({"headers": _headers(["x-should-retry"])} if status == TIMED_OUT else {}),
         }
         for status, texts in sorted(meanings.items())
     }
@@ -328,6 +329,7 @@ _HEADERS = {
     "x-turnout-component": "Who answered.",
     "x-turnout-cost-usd": "What it cost. In a stream: what it was expected to cost.",
     "retry-after": "Seconds after which it may succeed.",
+    "x-should-retry": "`false`: OpenAI's SDK shall not try it again.",
 }
 _TO_NAME = str.maketrans({"/": "_", "{": None, "}": None, ".": "_"})
 

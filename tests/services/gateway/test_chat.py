@@ -317,6 +317,18 @@ async def test_a_refusal_becomes_the_clients_own_error_class(
     assert (await shared.ask()).status_code == 200
 
 
+async def test_a_request_whose_time_is_over_is_not_sent_again_by_openais_sdk() -> None:
+    async with front() as gate:
+        client = gate.openai(max_retries=1)
+        sent: list[int] = []
+        for failure in (ComponentTimeout("late"), UpstreamError("down")):
+            gate.router.refuse = failure
+            with pytest.raises(openai.InternalServerError):
+                await client.chat.completions.create(model="auto", messages=[{"role": "user", "content": "?"}])
+            sent.append(len(gate.router.tasks))
+    assert sent == [1, 3]
+
+
 async def test_a_failure_after_the_first_event_ends_the_stream_with_an_error_and_no_done() -> None:
     async def play(task: Task) -> AsyncIterator[Event]:
         yield Delta("half")
