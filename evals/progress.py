@@ -18,8 +18,9 @@ def silent(_: str) -> None:
 @contextmanager
 def bar(steps: int) -> Iterator[Tell]:
     """A bar of so many steps. Whoever calls what it gives says what begins; the step before is then done."""
-    columns = (BarColumn(bar_width=24), TextColumn("{task.completed:.0f}/{task.total:.0f}"), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True), transient=True) as shown:
+    counted = TextColumn("{task.completed:.0f}/{task.total:.0f}")
+    columns = (BarColumn(bar_width=24), counted, TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("", total=steps)
         begun = False
 
