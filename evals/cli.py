@@ -179,6 +179,11 @@ def guarded(command: Callable[[], int]) -> int:
     except TurnoutError as error:
         typer.echo(error.message, err=True)
         return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILURE
+    except OSError as error:
+        if error.filename is None:  # of no file: a pipe that nobody reads, which the command line sees to
+            raise
+        typer.echo(f"{error.filename}: {error.strerror}", err=True)
+        return EXIT_CONFIG
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from evals import out
 from evals.console import show
 from evals.live.ask import POLICIES, Answered, ask, ingest
 from evals.live.suite import read_suite
@@ -42,11 +43,13 @@ class Line:
     errors: int
 
 
-def run(suite_file: Path, url: str, policies: Sequence[str], out: Path | None) -> int:
+def run(suite_file: Path, url: str, policies: Sequence[str], to: Path | None) -> int:
     """Ask every case under every policy, print, write. Exit code 1 if no answer came at all."""
     if unknown := set(policies) - set(POLICIES):
         raise ConfigError(f"{', '.join(sorted(unknown))}: not one of {', '.join(POLICIES)}")
     suite = read_suite(suite_file)
+    if to is not None:
+        out.folder(to)
     answers: list[Answered] = []
     with Client.make(url).http() as http, bar(len(policies) * len(suite.cases) + 1) as tell:
         tell("documents")
@@ -59,8 +62,8 @@ def run(suite_file: Path, url: str, policies: Sequence[str], out: Path | None) -
     show(_table(lines))
     for failed in [a for a in answers if a.error][:5]:
         Console(stderr=True).print(f"{failed.policy}, {failed.case.id}: {failed.error}", markup=False)
-    if out is not None:
-        write(out, suite_file.stem, lines, answers)
+    if to is not None:
+        write(to, suite_file.stem, lines, answers)
     if all(a.error for a in answers):
         raise TurnoutError("no answer came")
     return 0
@@ -98,18 +101,17 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(middle - half), float(middle + half)
 
 
-def write(out: Path, name: str, lines: Sequence[Line], answers: Sequence[Answered]) -> None:
+def write(into: Path, name: str, lines: Sequence[Line], answers: Sequence[Answered]) -> None:
     """`report.json`, and `outcomes.jsonl`: an outcome table in which each policy stands as a model."""
-    out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"suite": name, "lines": [vars(line) for line in lines]}
     report["answers"] = [
         {"id": a.case.id, "policy": a.policy, "correct": a.correct, "component": a.component, "answer": a.answer}
         | {"latency_s": a.latency_s, "cost_usd": a.cost_usd, "error": a.error}
         for a in answers
     ]
-    (out / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (into / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     rows = [(at, _row(name, a)) for at, a in enumerate(answers, start=1)]
-    write_table(from_rows(rows, "answers"), out / "outcomes.jsonl")
+    write_table(from_rows(rows, "answers"), into / "outcomes.jsonl")
 
 
 def _row(name: str, a: Answered) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import msgspec
 import polars as pl
 from polars.exceptions import ComputeError, PolarsError
 
+from evals import out
 from evals.outcomes.check import ROW, checked
 from evals.outcomes.schema import COLUMNS, REQUIRED, BadRow, Outcome, Outcomes
 from services.contracts.errors import ConfigError
@@ -72,9 +73,9 @@ def write_table(table: Outcomes, path: Path) -> None:
     """Write the good rows, in the format of the suffix.
 
     Raises:
-        ConfigError: the suffix is neither .parquet nor .jsonl.
+        ConfigError: the suffix is neither .parquet nor .jsonl, or the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    out.file(path)
     match path.suffix:
         case ".parquet":
             table.frame.write_parquet(path, compression="zstd")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from evals import out
 from evals.console import show
 from evals.outcomes.decisions import Logged, read
 from evals.replay.estimate import Estimate, doubly_robust, outcome_model
@@ -20,9 +21,11 @@ from services.contracts.errors import ConfigError
 _FEW = 30
 
 
-def run(log: Path, policy_file: Path, out: Path | None, *, skip_bad_rows: bool) -> int:
+def run(log: Path, policy_file: Path, to: Path | None, *, skip_bad_rows: bool) -> int:
     """Read, estimate, print; write JSON where it is wanted. Returns the exit code."""
     policy = read_policy(policy_file)
+    if to is not None:
+        out.file(to)
     decisions: list[Logged] = []
     bad = 0
     for number, logged in read(log):
@@ -36,7 +39,7 @@ def run(log: Path, policy_file: Path, out: Path | None, *, skip_bad_rows: bool) 
     world = replayed(decisions, policy)
     estimates, logged_as = estimate(world)
     show(_table(world, estimates, logged_as))
-    if out is not None:
+    if to is not None:
         report = {
             "n_decisions": len(world.taken),
             "unanswerable": world.unanswerable,
@@ -44,7 +47,7 @@ def run(log: Path, policy_file: Path, out: Path | None, *, skip_bad_rows: bool) 
             "policy": {name: _finite(asdict(found)) for name, found in estimates.items()},
             "logged": {name: _finite(asdict(found)) for name, found in logged_as.items()},
         }
-        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        to.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

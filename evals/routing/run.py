@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from evals import out
 from evals.console import show
 from evals.outcomes.read import read_tables
 from evals.outcomes.schema import Outcomes
@@ -51,6 +52,7 @@ def run(asked: Asked, *, skip_bad_rows: bool) -> int:
     tested = accept(read_tables(asked.test), skip=skip_bad_rows) if asked.test else None
     train, test, about = prepare(tables, tested, asked)
     budgets = asked.budgets or (_BUDGETS_USD_PER_1K if test.priced else _BUDGETS_SHARE)
+    out.folder(asked.out)
     policies = everyone(test)
     with bar(2 * len(policies) + Turnout.STEPS + 1) as tell:
         scores = evaluate(policies, train, test, Wanted(budgets, asked.seed), tell)
@@ -106,14 +108,13 @@ def everyone(test: Matrix) -> list[Policy]:
     return [*plain, *(Single(model) for model in test.models), TfIdfRidge(), Knn(), Turnout()]
 
 
-def write(out: Path, test: Matrix, scores: list[Score], budgets: tuple[float, ...], about: dict[str, Any]) -> None:
+def write(into: Path, test: Matrix, scores: list[Score], budgets: tuple[float, ...], about: dict[str, Any]) -> None:
     """The report in all its forms."""
-    out.mkdir(parents=True, exist_ok=True)
     ours = next(score for score in scores if score.name == plots.OURS)
     drawn = {"Cost and quality": plots.cost_quality(test, scores), "Gap closed": plots.gap_closed(scores)}
     if ours.predicted is not None:
         drawn["Calibration"] = plots.calibration(np.asarray(ours.predicted.quality), test.quality)
     for title, png in drawn.items():
-        (out / f"{title.lower().replace(' ', '_')}.png").write_bytes(png)
-    report_json.write(out / "report.json", report_json.as_json(test, scores, about))
-    (out / "report.html").write_text(report_html.page(test, scores, budgets, about, drawn), encoding="utf-8")
+        (into / f"{title.lower().replace(' ', '_')}.png").write_bytes(png)
+    report_json.write(into / "report.json", report_json.as_json(test, scores, about))
+    (into / "report.html").write_text(report_html.page(test, scores, budgets, about, drawn), encoding="utf-8")

@@ -21,6 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from evals import out
 from evals.console import show
 from evals.progress import Tell, bar
 from evals.simulate.config import Part, Plan, Service
@@ -94,10 +95,12 @@ class Alone:
         return {**times, "around_s": self.around_s, "full_at_rate": self.rate}
 
 
-def run(url: str, component: str, loads: Sequence[float], seconds: float, calls: int, out: Path | None) -> int:
+def run(url: str, component: str, loads: Sequence[float], seconds: float, calls: int, to: Path | None) -> int:
     """Measure, simulate, print. Exit code 1 if a request got neither an answer nor a refusal."""
     if not loads or min(loads) <= 0:
         raise ConfigError("a load must be above 0")
+    if to is not None:
+        out.file(to)
     runs: list[tuple[float, Floats, Measured]] = []
     measurements: list[Alone] = []
 
@@ -119,14 +122,14 @@ def run(url: str, component: str, loads: Sequence[float], seconds: float, calls:
     failed = [error for _, _, seen in runs for error in seen.failed]
     for error in failed[:_SHOWN_FAILURES]:
         Console(stderr=True).print(f"failed: {error}", markup=False)
-    if out is not None:
+    if to is not None:
         report = {
             "component": component,
             **asdict(measurements[0].place),
             "measurements": [one.as_json() for one in measurements],
             "rates": [asdict(one) for one in found],
         }
-        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        to.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 1 if failed else 0
 
 

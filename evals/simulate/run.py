@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from evals import out
 from evals.console import show
 from evals.progress import Tell, bar, silent
 from evals.simulate.config import Part, Plan, read_plan, service_times
@@ -43,15 +44,17 @@ class Point:
     replicas: dict[str, int]
 
 
-def run(path: Path, out: Path | None) -> int:
+def run(path: Path, to: Path | None) -> int:
     """Read, simulate, print; write JSON where it is wanted. Returns the exit code."""
     plan = read_plan(path)
     times = {name: service_times(part, path.parent) for name, part in plan.components.items()}
+    if to is not None:
+        out.file(to)
     with bar(len(plan.rates)) as tell:
         points = simulate(plan, times, tell)
     show(_table(points))
-    if out is not None:
-        out.write_text(json.dumps([_finite(asdict(point)) for point in points], indent=1) + "\n", encoding="utf-8")
+    if to is not None:
+        to.write_text(json.dumps([_finite(asdict(point)) for point in points], indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evals import out
 from evals.outcomes.read import read_table
 from evals.outcomes.tell import accept
 from evals.train.fit import HEADS, SCALAR_GAIN, Model, Settings
@@ -26,7 +27,7 @@ LEAST_PROMPTS = 100
 
 
 def run(
-    tables: Sequence[Path], out: Path, tiers: Sequence[str], start: Path | None, seed: int, *, skip_bad_rows: bool
+    tables: Sequence[Path], to: Path, tiers: Sequence[str], start: Path | None, seed: int, *, skip_bad_rows: bool
 ) -> int:
     """Read, train, write, tell. Returns the exit code.
 
@@ -39,17 +40,18 @@ def run(
     base, meta = _model(base_file)
     if not (learnt := learnable(rows)):
         raise ConfigError(f"no tier has the outcomes of {LEAST_PROMPTS} prompts; nothing can be learnt")
+    out.file(to)
     result = continued(rows, base, learnt, seed)
     names = ", ".join(path.name for path in tables)
     trained = datetime.datetime.now(datetime.UTC).strftime("%Y-%m")
     write(
-        out,
+        to,
         result,
         trained=trained,
         sources=(*meta.sources, f"{len(rows)} prompts of {names}"),
         verifiers=meta.verifiers,
     )
-    sys.stdout.write(_told(result, learnt) + f"{out}: {Predictor.load(out).version}\n")
+    sys.stdout.write(_told(result, learnt) + f"{to}: {Predictor.load(to).version}\n")
     return 0
 
 
