@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +17,7 @@ from evals.routing.matrix import Floats, Matrix
 from evals.routing.policies.base import Predicting
 
 _NEIGHBOURS = 40
+_LONGEST = 20_000  # characters of a prompt that are read: a few documents of megabytes would take minutes
 
 
 class _TfIdf(Predicting):
@@ -26,14 +28,23 @@ class _TfIdf(Predicting):
     def __init__(self) -> None:
         self._words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2)
         self._chars = TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(3, 5), min_df=2)
+        self._views: list[TfidfVectorizer] = []
 
     def _fitted(self, train: Matrix) -> sp.csr_matrix:
         self._mean_cost = train.cost.mean(axis=0)
-        parts = [vectoriser.fit_transform(train.prompts) for vectoriser in (self._words, self._chars)]
-        return sp.hstack(parts).tocsr()
+        texts = [prompt[:_LONGEST] for prompt in train.prompts]
+        parts = []
+        for vectoriser in (self._words, self._chars):
+            with suppress(ValueError):  # what it says where no word, or run of characters, is in two prompts
+                parts.append(vectoriser.fit_transform(texts))
+                self._views.append(vectoriser)
+        return sp.hstack(parts).tocsr() if parts else sp.csr_matrix((len(texts), 1))
 
     def _vectors(self, prompts: Sequence[str]) -> sp.csr_matrix:
-        return sp.hstack([vectoriser.transform(prompts) for vectoriser in (self._words, self._chars)]).tocsr()
+        texts = [prompt[:_LONGEST] for prompt in prompts]
+        if not self._views:
+            return sp.csr_matrix((len(texts), 1))
+        return sp.hstack([vectoriser.transform(texts) for vectoriser in self._views]).tocsr()
 
     def _prediction(self, quality: Floats) -> Prediction:
         return Prediction(quality, np.broadcast_to(self._mean_cost, quality.shape))
