@@ -19,8 +19,15 @@ from services.contracts.errors import ConfigError
 
 
 def rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Rows of the log, numbered by line, or by place in the array."""
-    text = path.read_text(encoding="utf-8")
+    """Rows of the log, numbered by line, or by place in the array.
+
+    Raises:
+        ConfigError: it is no text, or an array that is no JSON.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8: {error.reason} at byte {error.start:,}") from error
     if text.lstrip().startswith("["):
         try:
             records = list(enumerate(json.loads(text), start=1))
@@ -84,13 +91,17 @@ def _prompt(messages: Any) -> str:
             return str(messages)
     if isinstance(messages, dict):
         messages = messages.get("messages")
-    turns = [m for m in messages or () if isinstance(m, dict) and m.get("role") == "user"]
+    if not isinstance(messages, list):
+        return ""
+    turns = [m for m in messages if isinstance(m, dict) and m.get("role") == "user"]
     if not turns:
         return ""
     content = turns[-1].get("content")
     if isinstance(content, str):
         return content
-    return "\n".join(str(part["text"]) for part in content or () if isinstance(part, dict) and "text" in part)
+    if not isinstance(content, list):
+        return ""
+    return "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
 
 
 def _seconds(start: Any, end: Any) -> float | None:

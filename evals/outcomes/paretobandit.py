@@ -38,7 +38,7 @@ def rows(path: Path, split: Split = "val") -> Iterator[tuple[int, dict[str, Any]
     for number, line in enumerate(_lines(path, split), start=1):
         try:
             record = _DECODER.decode(line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             yield number, str(error)
             continue
         prompt_id = hashlib.sha256(record.prompt.encode()).hexdigest()[:16]

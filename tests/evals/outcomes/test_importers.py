@@ -237,6 +237,32 @@ def test_turnouts_own_log(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("message", [1, [{"role": "user", "content": 5}], ["Hello"], None])
+def test_a_spend_log_without_a_readable_prompt_is_a_bad_row(tmp_path: Path, message: Any) -> None:
+    path = tmp_path / "spend.jsonl"
+    path.write_text(json.dumps({"request_id": "1", "model": "m", "messages": message, "status": "failure"}) + "\n")
+
+    table = import_files("litellm", [path])
+
+    assert table.frame.is_empty()
+    assert [bad.row for bad in table.bad] == [1]
+
+
+def test_a_line_of_paretobandit_that_is_no_utf8_is_a_bad_row(tmp_path: Path) -> None:
+    path = tmp_path / "val.jsonl"
+    path.write_bytes(b'{"prompt": "\xff", "source": "s", "arms": {}}\n')
+
+    assert [bad.row for bad in import_files("paretobandit", [path]).bad] == [1]
+
+
+def test_spend_logs_that_are_no_utf8_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "spend.json"
+    path.write_bytes(b'[{"model": "\xff"}]')
+
+    with pytest.raises(ConfigError, match="spend.json: not UTF-8: invalid start byte at byte 12"):
+        import_files("litellm", [path])
+
+
 def test_an_unknown_kind_is_an_error_that_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not one of routellm, routerbench"):
         import_files("csv", [tmp_path])
