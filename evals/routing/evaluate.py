@@ -20,6 +20,9 @@ _DRAWS = 1000
 _TIMED = 40
 _INTERVAL = (2.5, 97.5)
 _QUALITIES = (0.9, 0.95, 0.99, 1.0)
+# A draw in which a quality is not reached at any cost, or nothing is to be had for the budget, is no reason to leave it
+# out: it lies beyond all others.
+_WITHOUT = {"cost_at": np.inf, "quality_at": -np.inf}
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def _score(
         for name, value in figures.items():
             found.setdefault(name, []).append(value)
     values = {name: series[0] for name, series in found.items()}
-    intervals = {name: _interval(series[1:]) for name, series in found.items()}
+    intervals = {name: _interval(series[1:], _WITHOUT.get(name.partition(":")[0])) for name, series in found.items()}
     predicted = policy.predict(test.prompts)
     values |= _calibration(predicted, test) | _latencies(test, choices[-1], decision_ms)
     notes = dict(getattr(policy, "notes", {}))
@@ -157,12 +160,15 @@ def _figures(curve: Curve, bound: Bounds, test: Matrix, budgets: Sequence[float]
     return figures
 
 
-def _interval(series: Sequence[float]) -> tuple[float, float]:
-    known = np.array(series)[np.isfinite(series)]
-    if not len(known):
+def _interval(series: Sequence[float], without: float | None) -> tuple[float, float]:
+    """Ends of the 95% interval; NaN for one that lies among draws in which nothing, or no amount, was enough."""
+    values = np.array(series)
+    values = values[np.isfinite(values)] if without is None else np.where(np.isfinite(values), values, without)
+    if not len(values):
         return float("nan"), float("nan")
-    low, high = np.percentile(known, _INTERVAL)
-    return float(low), float(high)
+    with np.errstate(invalid="ignore"):  # an end between two infinities
+        low, high = (float(end) for end in np.percentile(values, _INTERVAL))
+    return (low if np.isfinite(low) else float("nan")), (high if np.isfinite(high) else float("nan"))
 
 
 def _calibration(prediction: Prediction | None, test: Matrix) -> dict[str, float]:

@@ -56,6 +56,9 @@ def _cell(score: Score, name: str) -> str:
     digits = 1 if name.startswith("cpt") else 2 if name == "decision_ms" else 3
     text = f"{value:.{digits}f}"
     low, high = score.intervals.get(name, (math.nan, math.nan))
-    if name in _WITHOUT_INTERVAL or not math.isfinite(low) or high <= low:
+    if name in _WITHOUT_INTERVAL or (math.isnan(low) and math.isnan(high)) or high <= low:
         return text
+    if not math.isfinite(high - low):
+        ends = ("-" if math.isnan(end) else f"{end:.{digits}f}" for end in (low, high))
+        return f"{text} [{', '.join(ends)}]"
     return f"{text} ±{(high - low) / 2:.{digits}f}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +12,7 @@ from evals.routing.curve import curve_of, draws
 from evals.routing.dial import Prediction, by_price_of_quality, by_threshold
 from evals.routing.evaluate import Score, Wanted, evaluate
 from evals.routing.matrix import Price, split, to_matrix, without
+from evals.routing.policies.plain import Single
 from evals.routing.run import everyone
 from services.contracts.errors import ConfigError
 from tests.evals.routing.support import STRONG, WEAK, frame, world
@@ -139,3 +142,17 @@ def test_without_prices_the_calls_to_the_strong_model_are_counted() -> None:
 def test_a_model_that_is_not_in_the_table_is_named() -> None:
     with pytest.raises(ConfigError, match="no rows of model other"):
         to_matrix(frame(30), "t", ["other"])
+
+
+def test_a_cost_that_is_not_enough_in_many_draws_has_no_upper_end() -> None:
+    whole = world(200)
+    rng = np.random.default_rng(5)
+    alike = replace(whole, quality=(rng.random(whole.quality.shape) < 0.7).astype(float))  # neither is the better
+    train, test = split(alike, 0.5, seed=0)
+
+    (score,) = evaluate([Single(WEAK)], train, test, Wanted((0.5,), draws=200))
+
+    low, high = score.intervals["cost_at:1"]
+    assert np.isfinite(low)
+    assert np.isnan(high)
+    assert score.intervals["quality_at:0.5"][0] < score.intervals["quality_at:0.5"][1]
