@@ -71,6 +71,8 @@ def read_suite(path: Path) -> Suite:
         ConfigError: the file cannot be read or is no suite; says which case.
     """
     suite = read_yaml(path, Suite, "a suite")
+    if not suite.cases:
+        raise ConfigError(f"{path}: a suite without cases")
     if len({case.id for case in suite.cases}) < len(suite.cases):
         raise ConfigError(f"{path}: two cases have the same id")
     for case in suite.cases:

@@ -23,7 +23,7 @@ def run(path: Path, logs: int, decisions: int, seed: int) -> int:
     Raises:
         TurnoutError: they do.
     """
-    matrix = to_matrix(accept(read_table(path), skip=False).frame, path.stem)
+    matrix = to_matrix(accept(read_table(path), [path], skip=False).frame, path.stem)
     with bar(logs) as tell:
         trials = validate(matrix, logs, decisions, seed, tell)
     show(_table(trials, logs))

@@ -40,9 +40,13 @@ def replayed(decisions: Iterable[Logged], policy: ReplayPolicy) -> Replayed:
     """Put the policy to every decision that the router was free to make.
 
     Raises:
-        ConfigError: the log has no such decision.
+        ConfigError: the log has no such decision, or does not know a component that the policy names.
     """
     free = [d for d in decisions if d.requested == "auto" and d.component and d.candidates]
+    seen = {step for decision in free for candidate in decision.candidates for step in candidate.steps}
+    if free and (strangers := {*policy.without, *([policy.component] if policy.component else [])} - seen):
+        who = ", ".join(sorted(strangers))
+        raise ConfigError(f"{who}: no decision of the log has considered this; it has {', '.join(sorted(seen))}")
     pairs = [(decision, chosen) for decision in free if (chosen := rechoose(policy, decision.candidates)) is not None]
     if not pairs:
         raise ConfigError("no decision of the log was the router's own to make and can be made by this policy")

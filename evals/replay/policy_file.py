@@ -45,6 +45,12 @@ def read_policy(path: Path) -> ReplayPolicy:
     policy = read_yaml(path, ReplayPolicy, "a policy")
     if policy.rule == "always" and not policy.component:
         raise ConfigError(f"{path}: the rule `always` needs a `component`")
+    if not 0 <= policy.quality <= 1:
+        raise ConfigError(f"{path}: quality is not within 0..1")
+    for name in ("max_cost_usd", "deadline_s"):
+        limit = getattr(policy, name)
+        if limit is not None and not limit >= 0:
+            raise ConfigError(f"{path}: {name} is not a number from 0 on")
     return policy
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from evals import out
 from evals.console import show
 from evals.outcomes.decisions import Logged, read
+from evals.outcomes.tell import SHOWN
 from evals.replay.estimate import Estimate, doubly_robust, outcome_model
 from evals.replay.log import FIGURES, Replayed, replayed
 from evals.replay.policy_file import read_policy
@@ -30,10 +31,13 @@ def run(log: Path, policy_file: Path, to: Path | None, *, skip_bad_rows: bool) -
     bad = 0
     for number, logged in read(log):
         if isinstance(logged, str):
-            sys.stderr.write(f"{log}:{number}: {logged}\n")
             bad += 1
+            if bad <= SHOWN:
+                sys.stderr.write(f"{log}:{number}: {logged}\n")
         else:
             decisions.append(logged)
+    if bad > SHOWN:
+        sys.stderr.write(f"… and {bad - SHOWN:,} more\n")
     if bad and not skip_bad_rows:
         raise ConfigError(f"{bad} lines cannot be used; --skip-bad-rows goes on without them")
     world = replayed(decisions, policy)

@@ -28,6 +28,7 @@ import numpy as np
 from evals.yaml_file import read_yaml
 from services.contracts.errors import ConfigError
 
+MOST_REQUESTS = 20_000_000  # of them a run keeps some arrays in memory, 8 bytes a request each
 _SUM_TOLERANCE = 1e-6
 _Z99 = 2.3263478740408408
 
@@ -89,22 +90,48 @@ def read_plan(path: Path) -> Plan:
 
 
 def _problem(plan: Plan) -> str | None:
-    if abs(sum(part.share for part in plan.components.values()) - 1) > _SUM_TOLERANCE:
-        return "the shares of the components do not add up to 1"
-    if min((*plan.rates, plan.seconds, plan.deadline_s, plan.scale_every_s, plan.most_requests), default=0) <= 0:
-        return "rates, seconds, deadline_s, scale_every_s and most_requests must be above 0"
-    if not 0 < plan.busy < 1:
-        return "busy must be between 0 and 1"
-    for name, part in plan.components.items():
-        if part.slots < 1 or part.replicas < 1 or part.queue < 0 or not 0 <= part.share <= 1:
-            return f"{name}: slots and replicas must be at least 1, queue at least 0, share within 0..1"
-        if part.most_replicas is not None and part.most_replicas < part.replicas:
-            return f"{name}: most_replicas is less than replicas"
-        if part.slowdown and (part.most_replicas or part.replicas) != part.replicas:
-            return f"{name}: slowdown goes with a fixed number of replicas, without most_replicas"
-        if min(part.slowdown, default=1.0) <= 0:
-            return f"{name}: slowdown must be above 0"
-    return None
+    found = _of_the_whole(plan)
+    return found or next(
+        (f"{name}: {why}" for name, part in plan.components.items() if (why := _of_a_part(part))), None
+    )
+
+
+def _of_the_whole(plan: Plan) -> str | None:
+    numbers = (*plan.rates, plan.seconds, plan.deadline_s, plan.scale_every_s)
+    broken = (
+        (not plan.rates, "rates are missing"),
+        (
+            not abs(sum(part.share for part in plan.components.values()) - 1) <= _SUM_TOLERANCE,
+            "the shares of the components do not add up to 1",
+        ),
+        (not np.isfinite(numbers).all(), "rates, seconds, deadline_s and scale_every_s must be finite"),
+        (
+            min((*numbers, plan.most_requests)) <= 0,
+            "rates, seconds, deadline_s, scale_every_s and most_requests must be above 0",
+        ),
+        (plan.most_requests > MOST_REQUESTS, f"most_requests must be at most {MOST_REQUESTS:,}"),
+        (plan.seed < 0, "seed must not be below 0"),
+        (not 0 < plan.busy < 1, "busy must be between 0 and 1"),
+    )
+    return next((why for is_so, why in broken if is_so), None)
+
+
+def _of_a_part(part: Part) -> str | None:
+    least = (part.start_s, part.request_usd, part.replica_usd_per_hour)
+    broken = (
+        (
+            part.slots < 1 or part.replicas < 1 or part.queue < 0 or not 0 <= part.share <= 1,
+            "slots and replicas must be at least 1, queue at least 0, share within 0..1",
+        ),
+        (not (np.isfinite(least).all() and min(least) >= 0), "start_s and prices must be finite and not below 0"),
+        (part.most_replicas is not None and part.most_replicas < part.replicas, "most_replicas is less than replicas"),
+        (
+            bool(part.slowdown) and (part.most_replicas or part.replicas) != part.replicas,
+            "slowdown goes with a fixed number of replicas, without most_replicas",
+        ),
+        (not min(part.slowdown, default=1.0) > 0, "slowdown must be above 0"),
+    )
+    return next((why for is_so, why in broken if is_so), None)
 
 
 def service_times(part: Part, base: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

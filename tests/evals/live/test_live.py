@@ -80,6 +80,7 @@ def test_a_screen_case_carries_a_picture() -> None:
             "same id",
         ),
         ("cases: 3", "not a suite"),
+        ("cases: []", "without cases"),
     ],
 )
 def test_a_suite_that_makes_no_sense_is_an_error(tmp_path: Path, text: str, says: str) -> None:

@@ -259,7 +259,7 @@ def test_spend_logs_that_are_no_utf8_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "spend.json"
     path.write_bytes(b'[{"model": "\xff"}]')
 
-    with pytest.raises(ConfigError, match="spend.json: not UTF-8: invalid start byte at byte 12"):
+    with pytest.raises(ConfigError, match=r"spend\.json: not UTF-8: invalid start byte at byte 12"):
         import_files("litellm", [path])
 
 

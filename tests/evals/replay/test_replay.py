@@ -107,6 +107,11 @@ def test_a_broken_line_is_named_and_ends_the_run_unless_it_may_be_skipped(tmp_pa
         ("rule: worst", "not a policy"),
         ("rule: always", "needs a `component`"),
         ("rule: [", "not a policy"),
+        ("rule: best\nquality: 7", "quality is not within 0..1"),
+        ("rule: best\nmax_cost_usd: -1", "max_cost_usd is not a number from 0 on"),
+        ("rule: best\ndeadline_s: .nan", "deadline_s is not a number from 0 on"),
+        ("rule: best\nwithout: [smal]", "smal: no decision of the log has considered this; it has "),
+        ("rule: always\ncomponent: nobody", "nobody: no decision of the log has considered this"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_an_error(tmp_path: Path, text: str, says: str) -> None:
@@ -124,3 +129,13 @@ def test_a_log_without_free_choices_is_an_error(tmp_path: Path) -> None:
 
     assert result.exit_code == 78
     assert "no decision of the log was the router's own" in result.output
+
+
+def test_of_many_broken_lines_the_first_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    log = _log(tmp_path / "log.jsonl", *["{broken"] * 25)
+
+    result = _run(log, "--policy", _policy(tmp_path / "p.yaml", "rule: best"))
+
+    assert result.exit_code == 78
+    assert result.output.count(f"{log}:") == 20
+    assert "and 5 more" in result.output

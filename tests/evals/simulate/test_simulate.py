@@ -173,6 +173,11 @@ def test_the_command_writes_its_points(tmp_path: Path) -> None:
         ("components:\n  a: {share: 1, service_s: {p50: 1}, slot: 2}", "slot"),
         ("components:\n  a: {share: 1, service_s: {p50: 1}, slowdown: [1, 2], most_replicas: 4}", "fixed number"),
         ("components:\n  a: {share: 1, service_s: {p50: 1}, slowdown: [0]}", "slowdown must be above 0"),
+        ("rates: []\ncomponents:\n  a: {share: 1, service_s: {p50: 1}}", "rates are missing"),
+        ("rates: [.nan]\ncomponents:\n  a: {share: 1, service_s: {p50: 1}}", "must be finite"),
+        ("seed: -1\ncomponents:\n  a: {share: 1, service_s: {p50: 1}}", "seed must not be below 0"),
+        ("most_requests: 1000000000000\ncomponents:\n  a: {share: 1, service_s: {p50: 1}}", "at most 20,000,000"),
+        ("components:\n  a: {share: 1, service_s: {p50: 1}, request_usd: -1}", "prices must be finite"),
         ("rates: [0]\ncomponents:\n  a: {share: 1, service_s: {p50: 1}}", "must be above 0"),
     ],
 )
