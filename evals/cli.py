@@ -51,7 +51,7 @@ def import_(
     from evals.outcomes.tell import accept
 
     def run() -> int:
-        table = accept(import_files(kind, files), skip=skip_bad_rows)
+        table = accept(import_files(kind, files), files, skip=skip_bad_rows)
         write_table(table, out)
         typer.echo(f"{out}: {table.frame.height:,} rows of {table.frame['prompt'].n_unique():,} prompts")
         return 0
@@ -75,7 +75,7 @@ def routing(
     prices: Annotated[
         Path | None, typer.Option(help="YAML or JSON: model: {input_usd_per_mtok: …, output_usd_per_mtok: …}")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the split and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split and of the bootstrap.")] = 0,
     hold_out: Annotated[
         float, typer.Option(min=0.05, max=0.95, help="Without --test: the part of the prompts to test on.")
     ] = 0.3,
@@ -110,7 +110,7 @@ def check_replay(
     table: Annotated[Path, typer.Argument(help="An outcome table in which every model has answered.")],
     logs: Annotated[int, typer.Option(min=2, help="How many logs to draw.")] = 100,
     decisions: Annotated[int, typer.Option(min=50, help="Decisions in each.")] = 1000,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Judge the replay's estimates where the truth is known: their error, and how often an interval holds it."""
     from evals.replay.check import run

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
-from polars.exceptions import ComputeError, PolarsError
+from polars.exceptions import PolarsError
 
 from evals import out
 from evals.outcomes.check import ROW, checked
@@ -98,9 +98,24 @@ def _parquet(path: Path) -> Outcomes:
     ]
     try:
         typed = frame.select(wanted)
-    except (ComputeError, PolarsError) as error:
-        raise ConfigError(f"{path}: a column has the wrong type: {error}") from error
+    except PolarsError:
+        raise ConfigError(f"{path}: {_unfit(frame, wanted)}") from None
     return checked(typed.with_row_index(ROW, 1), str(path))
+
+
+def _unfit(frame: pl.DataFrame, wanted: Iterable[pl.Expr]) -> str:
+    """Which column does not have its type, and in which row that is seen."""
+    for name, kind, column in zip(COLUMNS, COLUMNS.values(), wanted, strict=True):
+        try:
+            frame.select(column)
+        except PolarsError:
+            is_now = frame[name].dtype
+            try:
+                lost = frame[name].cast(kind, strict=False).is_null() & frame[name].is_not_null()
+                return f"row {lost.arg_true()[0] + 1}: {name} is {frame[name][lost.arg_true()[0]]!r}, not {kind}"
+            except PolarsError:
+                return f"column {name} holds {is_now}, not {kind}"
+    return "its columns do not have the right types"
 
 
 def _json_lines(path: Path) -> Outcomes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,6 @@ def read_prices(path: Path) -> dict[str, Price]:
     except (yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a table of prices: {error}") from error
     for model, price in found.items():
-        if min(price.input_usd_per_mtok, price.output_usd_per_mtok) < 0:
-            raise ConfigError(f"{path}: {model}: a price is negative")
+        if not all(math.isfinite(usd) and usd >= 0 for usd in (price.input_usd_per_mtok, price.output_usd_per_mtok)):
+            raise ConfigError(f"{path}: {model}: a price is negative or not finite")
     return found

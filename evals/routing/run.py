@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ class Asked:
 
 def run(asked: Asked, *, skip_bad_rows: bool) -> int:
     """Read, split, evaluate, print, write. Returns the exit code."""
-    tables = accept(read_tables(asked.train), skip=skip_bad_rows)
-    tested = accept(read_tables(asked.test), skip=skip_bad_rows) if asked.test else None
+    tables = accept(read_tables(asked.train), asked.train, skip=skip_bad_rows)
+    tested = accept(read_tables(asked.test), asked.test, skip=skip_bad_rows) if asked.test else None
     train, test, about = prepare(tables, tested, asked)
     budgets = asked.budgets or (_BUDGETS_USD_PER_1K if test.priced else _BUDGETS_SHARE)
     out.folder(asked.out)
@@ -70,6 +71,10 @@ def prepare(tables: Outcomes, tested: Outcomes | None, asked: Asked) -> tuple[Ma
     """
     if (asked.weak is None) != (asked.strong is None):
         raise ConfigError("--weak and --strong go together")
+    if asked.weak is not None and asked.weak == asked.strong:
+        raise ConfigError(f"--weak and --strong are both {asked.weak}")
+    if not all(math.isfinite(budget) and budget >= 0 for budget in asked.budgets):
+        raise ConfigError("a budget is a number, not below 0")
     pair = None if asked.weak is None or asked.strong is None else (asked.weak, asked.strong)
     prices = read_prices(asked.prices) if asked.prices else None
     name = " + ".join(path.stem for path in asked.test or asked.train)
@@ -81,8 +86,16 @@ def prepare(tables: Outcomes, tested: Outcomes | None, asked: Asked) -> tuple[Ma
         learnt = "training tables"
         known = to_matrix(tables.frame, learnt, test.models, prices, priced=test.priced, strong=_counted(test))
         train = without(known, test)
+    if taken := {policy.name for policy in everyone(replace(test, models=()))} & {*test.models}:
+        raise ConfigError(f"{name}: a model is called {', '.join(sorted(taken))}, as a policy of the report is")
+    if prices and not test.priced:
+        unknown = sorted({*test.models} - prices.keys())
+        why = f"no price of {', '.join(unknown)}" if unknown else "there are prices, but not tokens in every row"
+        raise ConfigError(f"{asked.prices}: costs stay unknown: {why}")
     if min(len(train), len(test)) < _LEAST_PROMPTS:
-        raise ConfigError(f"{len(train)} prompts to train on and {len(test)} to test on are too few")
+        raise ConfigError(
+            f"{len(train)} prompts to train on and {len(test)} to test on are too few: {_LEAST_PROMPTS} each are needed"
+        )
     return (
         train,
         test,

@@ -22,7 +22,7 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--from", help="The predictor to go on from. Default: the one that is shipped.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the folds by which it is judged.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of the folds by which it is judged.")] = 1,
     skip_bad_rows: SkipBad = False,
 ) -> None:
     """Train the router's predictor on outcomes, on top of what it knows. Tiers without outcomes stay as they were.

@@ -91,7 +91,7 @@ def _rows(tables: Sequence[Path], class_of: Mapping[str, str], *, skip_bad_rows:
     rows: list[Row] = []
     strangers: set[str] = set()
     for path in tables:
-        records = accept(read_table(path), skip=skip_bad_rows).frame.to_dicts()
+        records = accept(read_table(path), [path], skip=skip_bad_rows).frame.to_dicts()
         strangers |= {record["model"] for record in records} - class_of.keys()
         rows += (row for row in rows_of(records, class_of, TIERS) if row.labels)
     if strangers:

@@ -104,6 +104,10 @@ def test_bad_rows_end_the_run_unless_they_may_be_skipped(tmp_path: Path) -> None
         (["--weak", WEAK], "--weak and --strong go together"),
         (["--weak", WEAK, "--strong", "nobody"], "no rows of model nobody"),
         (["--prices", "none.yaml"], "No such file"),
+        (["--weak", WEAK, "--strong", WEAK], f"--weak and --strong are both {WEAK}"),
+        (["--budget", "nan"], "a budget is a number"),
+        (["--budget", "-1"], "a budget is a number"),
+        (["--hold-out", "0.05"], "57 prompts to train on and 3 to test on are too few: 20 each are needed"),
     ],
 )
 def test_what_cannot_be_done_is_said(tmp_path: Path, args: list[str], says: str) -> None:
@@ -121,3 +125,31 @@ def test_prices_must_be_numbers(tmp_path: Path) -> None:
 
     assert result.exit_code == 78
     assert "not a table of prices" in result.output
+
+
+@pytest.mark.parametrize(
+    ("prices", "says"),
+    [
+        ("smal: {input_usd_per_mtok: 1, output_usd_per_mtok: 1}", f"costs stay unknown: no price of {STRONG}, {WEAK}"),
+        (f"{WEAK}: {{input_usd_per_mtok: .nan, output_usd_per_mtok: 1}}", "a price is negative or not finite"),
+    ],
+)
+def test_prices_that_are_of_no_use_are_told(tmp_path: Path, prices: str, says: str) -> None:
+    (file := tmp_path / "prices.yaml").write_text(prices)
+
+    result = _run(
+        "--train", table(tmp_path / "t.parquet", 80, priced=False), "--out", tmp_path / "out", "--prices", file
+    )
+
+    assert result.exit_code == 78
+    assert says in result.output
+
+
+def test_a_model_that_is_called_as_a_policy_is_refused(tmp_path: Path) -> None:
+    renamed = frame(80).with_columns(pl.col("model").replace(STRONG, "oracle"))
+    renamed.write_parquet(path := tmp_path / "t.parquet")
+
+    result = _run("--train", path, "--out", tmp_path / "out")
+
+    assert result.exit_code == 78
+    assert "a model is called oracle, as a policy of the report is" in result.output
