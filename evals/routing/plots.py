@@ -40,13 +40,18 @@ def cost_quality(test: Matrix, scores: Sequence[Score]) -> bytes:
         elif score.name in test.models:
             axes.plot(x, y, "o", color="#333333", markersize=4)
             axes.annotate(
-                score.name.rpartition("/")[2], (x[0], y[0]), fontsize=7, xytext=(4, -9), textcoords="offset points"
+                score.name.rpartition("/")[2],
+                (x[0], y[0]),
+                fontsize=7,
+                xytext=(4, -9),
+                textcoords="offset points",
+                parse_math=False,
             )
-    if test.priced:
+    if test.priced and any(score.curve.cost.max() > 0 for score in scores):  # a table of free models has no logarithms
         axes.set_xscale("log")
     axes.set_xlabel(test.unit)
     axes.set_ylabel("quality")
-    axes.set_title(f"{test.name}: {len(test):,} test prompts")
+    axes.set_title(f"{test.name}: {len(test):,} test prompts", parse_math=False)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, loc="lower right")
     return _png(figure)

@@ -153,3 +153,14 @@ def test_a_model_that_is_called_as_a_policy_is_refused(tmp_path: Path) -> None:
 
     assert result.exit_code == 78
     assert "a model is called oracle, as a policy of the report is" in result.output
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_names_and_free_models_are_drawn(tmp_path: Path) -> None:
+    odd = frame(80).with_columns(model=pl.col("model") + "$b_{$x^[/bold]", cost_usd=pl.lit(0.0))
+    odd.write_parquet(path := tmp_path / "odd$_$.parquet")
+
+    result = _run("--train", path, "--out", tmp_path / "out")
+
+    assert result.exit_code == 0, result.output
+    assert "large$b_{$x^[/bold]" in result.output
