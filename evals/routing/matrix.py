@@ -150,6 +150,13 @@ def _with_prices(frame: pl.DataFrame, prices: Mapping[str, Price]) -> pl.DataFra
     return joined.with_columns(pl.col("cost_usd").fill_null(tokens)).drop("in_usd", "out_usd")
 
 
+def counting(matrix: Matrix, strong: int) -> Matrix:
+    """The same outcomes, with the calls to this model as their cost."""
+    cost = np.zeros_like(matrix.cost)
+    cost[:, strong] = 1.0
+    return replace(matrix, cost=cost)
+
+
 def split(matrix: Matrix, held_out: float, seed: int) -> tuple[Matrix, Matrix]:
     """(to train on, to test on), by prompt: texts that occur twice stay on one side."""
     texts, of_text = np.unique(np.asarray(matrix.prompts, dtype=object).astype(str), return_inverse=True)

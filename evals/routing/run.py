@@ -18,7 +18,7 @@ from evals.outcomes.tell import accept
 from evals.progress import bar
 from evals.routing import plots, report_html, report_json
 from evals.routing.evaluate import Score, Wanted, evaluate
-from evals.routing.matrix import Matrix, split, to_matrix, without
+from evals.routing.matrix import Matrix, counting, split, to_matrix, without
 from evals.routing.policies.base import Policy
 from evals.routing.policies.floors import Knn, TfIdfRidge
 from evals.routing.policies.plain import Cheapest, Length, Oracle, RandomMix, Single, Strongest
@@ -86,6 +86,9 @@ def prepare(tables: Outcomes, tested: Outcomes | None, asked: Asked) -> tuple[Ma
         learnt = "training tables"
         known = to_matrix(tables.frame, learnt, test.models, prices, priced=test.priced, strong=_counted(test))
         train = without(known, test)
+    if not test.priced and test.pair is None:  # what is best is learnt, as the policy `strongest` learns it
+        best = int(train.quality.mean(axis=0).argmax()) if len(train) else 0
+        train, test = counting(train, best), counting(test, best)
     if taken := {policy.name for policy in everyone(replace(test, models=()))} & {*test.models}:
         raise ConfigError(f"{name}: a model is called {', '.join(sorted(taken))}, as a policy of the report is")
     if prices and not test.priced:
@@ -104,6 +107,7 @@ def prepare(tables: Outcomes, tested: Outcomes | None, asked: Asked) -> tuple[Ma
             "tested_on": [str(path) for path in asked.test] or f"{asked.hold_out:.0%} of the prompts, held out",
             "n_train_prompts": len(train),
             "prompts_without_an_answer_of_every_model": {"train": train.incomplete, "test": test.incomplete},
+            "calls_counted": _counted(test),
             "seed": asked.seed,
             "skipped_rows": len(tables.bad) + (len(tested.bad) if tested else 0),
         },

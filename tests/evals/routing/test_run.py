@@ -164,3 +164,25 @@ def test_odd_names_and_free_models_are_drawn(tmp_path: Path) -> None:
 
     assert result.exit_code == 0, result.output
     assert "large$b_{$x^[/bold]" in result.output
+
+
+def test_without_prices_calls_are_counted_to_the_model_that_was_best_in_training(tmp_path: Path) -> None:
+    two = frame(80, priced=False)
+    third = two.filter(pl.col("model") == STRONG).with_columns(model=pl.lit("other"))
+    whole = pl.concat([two, third])
+    best = {"train": "other", "test": STRONG}
+    for name, model in best.items():
+        mine = whole.with_columns(
+            prompt_id=name + pl.col("prompt_id"),
+            prompt=name + pl.col("prompt"),
+            quality=pl.when(pl.col("model") == model).then(1.0).otherwise(pl.col("quality") * 0.5),
+        )
+        mine.write_parquet(tmp_path / f"{name}.parquet")
+
+    result = _run("--train", tmp_path / "train.parquet", "--test", tmp_path / "test.parquet", "--out", tmp_path / "out")
+
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert result.exit_code == 0, result.output
+    assert report["calls_counted"] == "other"
+    assert [share for share, _ in report["policies"]["random"]["curve"]] == [0, 1]
+    assert [share for share, _ in report["policies"]["strongest"]["curve"]] == [1]
