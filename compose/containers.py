@@ -83,7 +83,7 @@ def engine() -> Iterator[str]:
     if _answers():
         yield _client()
         return
-    _install("dockerd", "docker.io", "iptables")
+    _install("dockerd", "docker.io", "iptables", "iproute2")
     for pid_file in _PID_FILES:
         _forget_dead(pid_file)
     with tempfile.NamedTemporaryFile("w+", prefix="dockerd-", suffix=".log") as log:

@@ -24,6 +24,7 @@ UNITS = {  # without those that need what is in no image (schemathesis, evals, c
         f"{TESTS}/gateway",
         f"--ignore={TESTS}/gateway/test_openapi.py",
         f"--ignore={TESTS}/gateway/test_retries.py",
+        f"--ignore={TESTS}/gateway/test_forms.py",
     ),
     "controller": (
         f"{TESTS}/controller",

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gate() -> AsyncIterator[Front]:
-    async with front(snapshot=catalog(max_body_bytes=200_000, header_timeout_s=0.3)) as running:
+    async with front(snapshot=catalog(max_body_bytes=200_000)) as running:
         yield running
 
 
