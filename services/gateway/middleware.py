@@ -37,7 +37,8 @@ _GONE = 499
 _SERVER_ERROR = 500
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
 _SHOWN_CHARS = 64
-_WITHOUT_V1 = ("/chat/completions", "/embeddings", "/models")  # what a client asks for whose base URL lacks it
+# What a client asks for whose base URL lacks it.
+_WITHOUT_V1 = ("/chat/completions", "/responses", "/embeddings", "/models")
 _OPEN_PREFIX = "/health/"
 _ADMIN_PREFIX = "/admin/"
 _HERE = frozenset(("localhost", "127.0.0.1", "[::1]"))

@@ -9,6 +9,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -18,8 +19,8 @@ from services.contracts.messages import Priority
 
 MAX_MESSAGES = 4096
 MAX_TOOLS = 128
-_ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-_Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _Bias = Annotated[float, Field(ge=-100, le=100)]
 Body = TypeVar("Body", bound=BaseModel)
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
@@ -34,14 +35,14 @@ class Section(BaseModel):
 class CalledFunction(Section):
     """Name and arguments of a call, as the model wrote them."""
 
-    name: _ToolName
+    name: ToolName
     arguments: str
 
 
 class CallIn(Section):
     """A tool call of an earlier assistant turn."""
 
-    id: _Id
+    id: Id
     type: Literal["function"] = "function"
     function: CalledFunction
     index: int | None = None
@@ -54,7 +55,7 @@ class MessageIn(Section):
     content: str | list[Any] | None = None
     name: str | None = Field(None, max_length=256)
     tool_calls: list[CallIn] | None = Field(None, max_length=MAX_TOOLS)
-    tool_call_id: _Id | None = None
+    tool_call_id: Id | None = None
     # What a client echoes when it sends an answer back as a turn.
     refusal: str | None = None
     annotations: list[Any] | None = None
@@ -86,7 +87,7 @@ class ImagePartIn(Section):
 class FunctionIn(Section):
     """A function the model may call."""
 
-    name: _ToolName
+    name: ToolName
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -102,7 +103,7 @@ class ToolIn(Section):
 class NamedFunction(Section):
     """The function that must be called."""
 
-    name: _ToolName
+    name: ToolName
 
 
 class NamedTool(Section):
@@ -115,7 +116,7 @@ class NamedTool(Section):
 class JsonSchemaIn(Section):
     """A schema the answer must fit."""
 
-    name: _ToolName = "answer"
+    name: ToolName = "answer"
     description: str | None = None
     schema_: dict[str, Any] | None = Field(None, alias="schema")
     strict: bool | None = None
@@ -232,18 +233,24 @@ HARMLESS: dict[str, tuple[Any, ...] | None] = {
 }
 
 
-def parse(kind: type[Body], raw: dict[str, Any]) -> Body:
+def parse(
+    kind: type[Body], raw: dict[str, Any], harmless: Mapping[str, tuple[Any, ...] | None] = HARMLESS, hint: str = ""
+) -> Body:
     """`raw` as a checked body.
+
+    Args:
+        harmless: parameters that change nothing, with the values of which that is true.
+        hint: what to do instead, where another value is refused.
 
     Raises:
         Unsupported: a parameter of OpenAI's asks for something we do not do.
         InvalidRequest: a parameter is unknown, missing or out of range; `param` names it.
     """
-    for name in raw.keys() & HARMLESS.keys():
-        accepted = HARMLESS[name]
+    for name in raw.keys() & harmless.keys():
+        accepted = harmless[name]
         value = raw[name]
         if accepted is not None and not any(type(value) is type(one) and value == one for one in accepted):
-            raise Unsupported(f"{name!r} is not supported with this value", param=name)
+            raise Unsupported(f"{name!r} is not supported with this value{hint}", param=name)
         raw = {key: value for key, value in raw.items() if key != name}
     try:
         return kind.model_validate(raw)

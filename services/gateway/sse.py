@@ -1,7 +1,7 @@
-"""A chat answer as server-sent events, written as raw bytes.
+"""An answer as server-sent events, written as raw bytes.
 
 Until the first event nothing is sent, so that a failure still becomes a proper status. After it a failure is an event
-`data: {"error": {...}}` that ends the stream; `data: [DONE]` follows complete answers only.
+of the stream, and its last one.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -10,24 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from contextlib import aclosing
 
 from services.contracts.errors import ComponentUnavailable, InternalError, TurnoutError
 from services.contracts.events import Delta, Event, Finished
-from services.gateway.answers import (
-    ChunkChoiceOut,
-    ChunkOut,
-    DeltaOut,
-    delta_out,
-    first_out,
-    predicted_cost_usd,
-    usage_out,
-)
+from services.gateway.answers import predicted_cost_usd
 from services.gateway.asking import Asking
-from services.gateway.exchange import ENCODER, Exchange, Header, error_json
+from services.gateway.exchange import Exchange, Header
 from services.gateway.gone import ClientGone
 
-DONE = b"data: [DONE]\n\n"
 _HEADERS: list[Header] = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -35,20 +27,18 @@ _HEADERS: list[Header] = [
 ]
 
 
-class ChatStream:
-    """Writes the events of one answer."""
+class AnswerStream(ABC):
+    """Writes the events of one answer. What they look like is for the four methods that it lacks."""
 
-    def __init__(self, exchange: Exchange, asking: Asking, *, include_usage: bool) -> None:
+    def __init__(self, exchange: Exchange, asking: Asking) -> None:
         self._exchange = exchange
         self._asking = asking
-        self._include_usage = include_usage
-        self._model = ""
 
     async def run(self) -> None:
-        """Send the whole answer, or its beginning and an error event.
+        """Send the whole answer, or its beginning and what ended it.
 
         Raises:
-            TurnoutError: it failed before anything was sent.
+            TurnoutError: it failed; before anything was sent, or else the client has been told.
             ClientGone: nobody is there to be sent anything.
         """
         try:
@@ -66,45 +56,41 @@ class ChatStream:
                     await self._break_off(ComponentUnavailable("the gateway is stopping"))
             raise
 
+    @abstractmethod
+    def opening(self, event: Event) -> bytes:
+        """What comes before the first event."""
+
+    @abstractmethod
+    def piece(self, delta: Delta) -> bytes:
+        """The next piece."""
+
+    @abstractmethod
+    def ending(self, finished: Finished) -> bytes:
+        """The end of a good answer, which this settles."""
+
+    @abstractmethod
+    def failure(self, error: TurnoutError) -> bytes:
+        """The end of an answer that broke off."""
+
     async def _send_all(self) -> None:
         finished = False
         async with aclosing(self._asking.events()) as events:  # type: ignore[type-var]  # it is an async generator
             async for event in events:
                 opening = b"" if self._exchange.status else await self._open(event)
                 if isinstance(event, Delta):
-                    await self._exchange.write(opening + self._chunk(delta_out(event)), more=True)
+                    await self._exchange.write(opening + self.piece(event), more=True)
                 elif isinstance(event, Finished):
                     finished = True
-                    await self._exchange.write(opening + self._ending(event), more=False)
+                    await self._exchange.write(opening + self.ending(event), more=False)
         if not finished:
             raise InternalError("the answer has no end")
 
     async def _open(self, event: Event) -> bytes:
-        """Send the headers; returns the chunk that comes first."""
+        """Send the headers; returns what comes first."""
         decision = await self._asking.decision()
-        self._model = self._asking.started.component
         self._exchange.cost_usd = predicted_cost_usd(decision)
         await self._exchange.begin(200, _HEADERS)
-        return self._chunk(first_out(event))
-
-    def _chunk(self, choice: ChunkChoiceOut) -> bytes:
-        chunk = ChunkOut(f"chatcmpl-{self._exchange.id}", self._asking.created_s, self._model, [choice])
-        if self._include_usage:
-            chunk = ChunkOut(chunk.id, chunk.created, chunk.model, chunk.choices, usage=None)
-        return b"data: " + ENCODER.encode(chunk) + b"\n\n"
-
-    def _ending(self, finished: Finished) -> bytes:
-        turnout = self._asking.settle(finished)
-        id_, created_s = f"chatcmpl-{self._exchange.id}", self._asking.created_s
-        last = [ChunkChoiceOut(DeltaOut(), finished.reason)]
-        if self._include_usage:
-            chunks = [
-                ChunkOut(id_, created_s, self._model, last, usage=None),
-                ChunkOut(id_, created_s, self._model, [], usage=usage_out(finished.usage), turnout=turnout),
-            ]
-        else:
-            chunks = [ChunkOut(id_, created_s, self._model, last, turnout=turnout)]
-        return b"".join(b"data: " + ENCODER.encode(chunk) + b"\n\n" for chunk in chunks) + DONE
+        return self.opening(event)
 
     async def _break_off(self, error: TurnoutError) -> None:
-        await self._exchange.write(b"data: " + error_json(error) + b"\n\n", more=False)
+        await self._exchange.write(self.failure(error), more=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,9 +51,10 @@ class ImageAt:
 
 
 ContentPart = TextPartIn | ImageAt
+Content = str | tuple[ContentPart, ...]
 
 
-def contents(body: ChatBody) -> list[str | tuple[ContentPart, ...]]:
+def contents(body: ChatBody) -> list[Content]:
     """The content of each message, its parts checked.
 
     Raises:
@@ -65,7 +66,7 @@ def contents(body: ChatBody) -> list[str | tuple[ContentPart, ...]]:
     return found
 
 
-def to_chat(body: ChatBody, parts: Sequence[str | tuple[ContentPart, ...]], images: Mapping[str, Image]) -> ChatRequest:
+def to_chat(body: ChatBody, parts: Sequence[Content], images: Mapping[str, Image]) -> ChatRequest:
     """The chat request. `parts` are its `contents`; `images` the images found there, by parameter.
 
     Raises:
@@ -116,7 +117,56 @@ def to_wishes(wishes: WishesIn) -> Wishes:
     return Wishes(wishes.quality, wishes.max_cost_usd, wishes.privacy, wishes.strict, wishes.priority)
 
 
-def _content(message: MessageIn, param: str) -> str | tuple[ContentPart, ...]:
+def joined(role: str, parts: tuple[ContentPart, ...], param: str) -> Content:
+    """The parts of a turn; as one text where there is no image among them.
+
+    Raises:
+        InvalidRequest: an image that is not the user's.
+    """
+    if role != "user" and any(isinstance(part, ImageAt) for part in parts):
+        raise InvalidRequest("images belong into messages with the role 'user'", param=param)
+    if all(isinstance(part, TextPartIn) for part in parts):
+        return "\n".join(part.text for part in parts if isinstance(part, TextPartIn))
+    return parts
+
+
+def images_in(contents: Iterable[Content]) -> list[ImageAt]:
+    """Every image there, in order."""
+    return [
+        part for content in contents if not isinstance(content, str) for part in content if isinstance(part, ImageAt)
+    ]
+
+
+def filled(content: Content, images: Mapping[str, Image]) -> str | tuple[Part, ...]:
+    """The content of a turn with its images in place."""
+    return content if isinstance(content, str) else tuple(_to_part(part, images) for part in content)
+
+
+def tool_choice(tools: Sequence[ToolSpec], mode: str | None, named: str | None, name_at: str) -> str:
+    """Whether a tool is to be called, or which one.
+
+    Args:
+        mode: auto, none or required.
+        named: the tool that must be called, in place of a mode.
+        name_at: where in a tool's parameters its name stands.
+
+    Raises:
+        InvalidRequest: there is no such tool, or two of one name.
+    """
+    names = [tool.name for tool in tools]
+    for index, name in enumerate(names):
+        if name in _CHOICES or name in names[:index]:
+            raise InvalidRequest(f"the tool name {name!r} is taken", param=f"tools[{index}].{name_at}")
+    if named is not None:
+        if named not in names:
+            raise InvalidRequest(f"tools has no function {named!r}", param="tool_choice")
+        return named
+    if mode == "required" and not tools:
+        raise InvalidRequest("tool_choice is 'required', but there are no tools", param="tool_choice")
+    return mode or "auto"
+
+
+def _content(message: MessageIn, param: str) -> Content:
     content = message.content
     if isinstance(content, str):
         return content
@@ -129,11 +179,7 @@ def _content(message: MessageIn, param: str) -> str | tuple[ContentPart, ...]:
     if not content:
         raise InvalidRequest("a list of content parts must not be empty", param=f"{param}.content")
     parts = tuple(_part(raw, f"{param}.content[{index}]") for index, raw in enumerate(content))
-    if message.role != "user" and any(isinstance(part, ImageAt) for part in parts):
-        raise InvalidRequest("images belong into messages with the role 'user'", param=f"{param}.content")
-    if all(isinstance(part, TextPartIn) for part in parts):
-        return "\n".join(part.text for part in parts if isinstance(part, TextPartIn))
-    return parts
+    return joined(message.role, parts, f"{param}.content")
 
 
 def _part(raw: Any, param: str) -> ContentPart:
@@ -155,16 +201,14 @@ def _part(raw: Any, param: str) -> ContentPart:
     raise InvalidRequest("type must be 'text' or 'image_url'", param=f"{param}.type")
 
 
-def _message(
-    message: MessageIn, content: str | tuple[ContentPart, ...], images: Mapping[str, Image], param: str
-) -> Message:
+def _message(message: MessageIn, content: Content, images: Mapping[str, Image], param: str) -> Message:
     if message.tool_calls and message.role != "assistant":
         raise InvalidRequest("only an assistant's turn has tool_calls", param=f"{param}.tool_calls")
     if message.role == "tool" and message.tool_call_id is None:
         raise InvalidRequest(f"Missing required parameter: '{param}.tool_call_id'", param=f"{param}.tool_call_id")
     return Message(
         role="system" if message.role == "developer" else message.role,
-        content=content if isinstance(content, str) else tuple(_to_part(part, images) for part in content),
+        content=filled(content, images),
         name=message.name,
         tool_calls=tuple(
             ToolCall(call.id, call.function.name, call.function.arguments) for call in message.tool_calls or ()
@@ -180,18 +224,10 @@ def _to_part(part: ContentPart, images: Mapping[str, Image]) -> Part:
 
 
 def _tool_choice(body: ChatBody, tools: tuple[ToolSpec, ...]) -> str:
-    names = [tool.name for tool in tools]
-    for index, name in enumerate(names):
-        if name in _CHOICES or name in names[:index]:
-            raise InvalidRequest(f"the tool name {name!r} is taken", param=f"tools[{index}].function.name")
     choice = body.tool_choice
     if isinstance(choice, NamedTool):
-        if choice.function.name not in names:
-            raise InvalidRequest(f"tools has no function {choice.function.name!r}", param="tool_choice")
-        return choice.function.name
-    if choice == "required" and not tools:
-        raise InvalidRequest("tool_choice is 'required', but there are no tools", param="tool_choice")
-    return choice or "auto"
+        return tool_choice(tools, None, choice.function.name, "function.name")
+    return tool_choice(tools, choice, None, "function.name")
 
 
 def _response_format(wanted: ResponseFormatIn | None) -> ResponseFormat:
