@@ -11,6 +11,7 @@ from services.gateway.asking import Asking, check_size
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
 from services.gateway.gone import while_connected
+from services.gateway.responses_schema import ResponsesBody
 from services.gateway.schema import ChatBody
 from services.gateway.translate import ImageAt
 
@@ -19,7 +20,7 @@ from services.gateway.translate import ImageAt
 async def conversing(
     edge: Edge,
     exchange: Exchange,
-    body: ChatBody,
+    body: ChatBody | ResponsesBody,
     user: str,
     wanted: Sequence[ImageAt],
     to_request: Callable[[Mapping[str, Image]], ChatRequest],

@@ -155,7 +155,12 @@ ENCODER = msgspec.json.Encoder()
 
 def error_json(error: TurnoutError) -> bytes:
     """The error in OpenAI's form. Only what the error says of itself: no traceback, no repr."""
-    return ENCODER.encode(ErrorBody(ErrorOut(error.message, error.type, error.param, error.code)))
+    return ENCODER.encode(ErrorBody(error_out(error)))
+
+
+def error_out(error: TurnoutError) -> ErrorOut:
+    """What the error says of itself."""
+    return ErrorOut(error.message, error.type, error.param, error.code)
 
 
 def retry_after_s(error: TurnoutError) -> int:

@@ -14,11 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import Any
 
 import msgspec
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 
 from services.contracts.decision import Decision
 from services.contracts.errors import (
@@ -51,14 +49,15 @@ from services.gateway.feedback import FeedbackOut
 from services.gateway.health import Health, NotReady
 from services.gateway.middleware import HeadersTooLarge
 from services.gateway.models import ModelOut, ModelsOut
-from services.gateway.schema import HARMLESS, ChatBody, EmbedBody, FeedbackBody, ImagePartIn, SearchBody, TextPartIn
+from services.gateway.openapi_schemas import PLAIN, Json, ref, schemas
+from services.gateway.responses_events import EVENTS
+from services.gateway.responses_out import ResponseOut
+from services.gateway.responses_schema import ResponsesBody
+from services.gateway.schema import ChatBody, EmbedBody, FeedbackBody, SearchBody
 from services.gateway.status import StatusOut
-from services.gateway.translate import MAX_INPUTS
 
-Json = dict[str, Any]
 Failure = type[TurnoutError]
 
-_REF = "#/components/schemas/"
 _JSON, _STREAM, _TEXT, _LINES = "application/json", "text/event-stream", "text/plain", "application/x-ndjson"
 _ANY: tuple[Failure, ...] = (InvalidRequest, RequestTimeout, HeadersTooLarge, InternalError, ComponentUnavailable)
 _SENT: tuple[Failure, ...] = (PayloadTooLarge, Overloaded)
@@ -73,7 +72,6 @@ _ROUTED: tuple[Failure, ...] = (
     ComponentTimeout,
 )
 _ORDERED: tuple[Failure, ...] = (*_SENT, NotFound, Conflict, ConfigError)
-_PLAIN: dict[type, Json] = {str: {"type": "string"}, dict: {"type": "object"}, bytes: {"type": "string"}}
 _MEDIA: dict[type, str] = {str: _TEXT, bytes: _LINES}
 _FILES = ("text/plain", "text/markdown", "text/html", "application/pdf")
 _SOURCE: Json = {
@@ -122,6 +120,8 @@ class Operation:
         fails: with which errors, besides those that any request may meet.
         parameters: of the path, the query and the headers.
         keyless: no key is asked for.
+        events: what a stream of it is made of; it may end with an error.
+        sentinel: the last event of a good stream, where it is none of these.
     """
 
     method: str
@@ -132,12 +132,31 @@ class Operation:
     fails: tuple[Failure, ...] = ()
     parameters: tuple[Json, ...] = ()
     keyless: bool = False
+    events: tuple[type, ...] = ()
+    sentinel: str = ""
 
 
-CHAT = Operation("post", "/v1/chat/completions", "Answer a conversation.", ChatOut, ChatBody, _ROUTED)
 READY = Operation("get", "/health/ready", "Whether everything that should serve does.", Health, keyless=True)
 OPERATIONS = (
-    CHAT,
+    Operation(
+        "post",
+        "/v1/chat/completions",
+        "Answer a conversation.",
+        ChatOut,
+        ChatBody,
+        _ROUTED,
+        events=(ChunkOut, ErrorBody),
+        sentinel="[DONE]",
+    ),
+    Operation(
+        "post",
+        "/v1/responses",
+        "Answer a conversation, in the words of OpenAI's Responses API. Nothing is kept.",
+        ResponseOut,
+        ResponsesBody,
+        _ROUTED,
+        events=EVENTS,
+    ),
     Operation("post", "/v1/embeddings", "Turn texts into vectors.", EmbeddingsOut, EmbedBody, _ROUTED),
     Operation(
         "post",
@@ -237,32 +256,35 @@ def _operation(operation: Operation) -> Json:
     }
     body = operation.body
     if body is not None:
-        content = body if isinstance(body, dict) else {_JSON: {"schema": _ref(body)}}
+        content = body if isinstance(body, dict) else {_JSON: {"schema": ref(body)}}
         described["requestBody"] = {"required": True, "content": content}
     if operation.parameters:
         described["parameters"] = list(operation.parameters)
     if operation is READY:
-        described["responses"]["503"]["content"][_JSON]["schema"] = {"anyOf": [_ref(NotReady), _ref(ErrorBody)]}
+        described["responses"]["503"]["content"][_JSON]["schema"] = {"anyOf": [ref(NotReady), ref(ErrorBody)]}
     return described
 
 
 def _good(operation: Operation) -> Json:
-    content: Json = {_MEDIA.get(operation.answer, _JSON): {"schema": _ref(operation.answer)}}
-    if operation is CHAT:
-        content[_STREAM] = {"schema": _stream_event()}
+    content: Json = {_MEDIA.get(operation.answer, _JSON): {"schema": ref(operation.answer)}}
+    if operation.events:
+        content[_STREAM] = {"schema": _stream_event(operation)}
     if _FOLLOW in operation.parameters:
         content[_STREAM] = {"schema": {"type": "object"}}
     names = ["x-request-id"] + [name for name in _HEADERS if operation.fails == _ROUTED and "turnout" in name]
     return {"description": "Done.", "content": content, "headers": _headers(names)}
 
 
-def _stream_event() -> Json:
+def _stream_event(operation: Operation) -> Json:
     """One server-sent event: OpenAPI before 3.2 has no words for a stream of them."""
-    chunk = {"contentMediaType": _JSON, "contentSchema": {"anyOf": [_ref(ChunkOut), _ref(ErrorBody)]}}
+    data = {"contentMediaType": _JSON, "contentSchema": {"anyOf": [ref(kind) for kind in operation.events]}}
+    last = f"`{operation.sentinel}`" if operation.sentinel else "that of a response which has ended"
     return {
         "type": "object",
-        "description": "An event of the stream. The last one is `[DONE]`, or an error if the answer broke off.",
-        "properties": {"data": {"type": "string", "anyOf": [{"const": "[DONE]"}, chunk]}},
+        "description": f"An event of the stream. The last one is {last}, or an error if the answer broke off.",
+        "properties": {
+            "data": {"type": "string", "anyOf": [{"const": operation.sentinel}, data] if operation.sentinel else [data]}
+        },
         "required": ["data"],
     }
 
@@ -277,7 +299,7 @@ def _failures(operation: Operation) -> Json:
     return {
         str(status): {
             "description": "\n\n".join(dict.fromkeys(texts)),
-            "content": {_JSON: {"schema": _ref(ErrorBody)}},
+            "content": {_JSON: {"schema": ref(ErrorBody)}},
             **({"headers": _headers(["retry-after"])} if status in RETRY_STATUSES else {}),
             **({"headers": _headers(["x-should-retry"])} if status == TIMED_OUT else {}),
         }
@@ -286,41 +308,12 @@ def _failures(operation: Operation) -> Json:
 
 
 def _schemas() -> Json:
-    """Every schema by its name: those of requests as pydantic tells them, those of answers as msgspec does."""
-    answers = [operation.answer for operation in OPERATIONS if operation.answer not in _PLAIN]
-    bodies = [operation.body for operation in OPERATIONS if isinstance(operation.body, type)]
-    models: list[type[BaseModel]] = [*bodies, TextPartIn, ImagePartIn]
-    _, of_requests = models_json_schema([(model, "validation") for model in models], ref_template=_REF + "{model}")
-    _, of_answers = msgspec.json.schema_components(
-        [*answers, NotReady, ChunkOut, ErrorBody], ref_template=_REF + "{name}"
+    """Every schema by its name."""
+    return schemas(
+        [operation.body for operation in OPERATIONS if isinstance(operation.body, type)],
+        [operation.answer for operation in OPERATIONS if operation.answer not in PLAIN]
+        + [NotReady, ErrorBody, *(kind for operation in OPERATIONS for kind in operation.events)],
     )
-    found: Json = {**of_requests["$defs"], **of_answers}
-    # What the models leave to `translate`, which knows the parts of a message and the inputs one by one.
-    parts = {"anyOf": [_ref(TextPartIn), _ref(ImagePartIn)]}
-    found["MessageIn"]["properties"]["content"]["anyOf"] = [
-        {"type": "string"},
-        {"type": "array", "items": parts, "minItems": 1},
-        {"type": "null", "description": "where an assistant's turn has tool calls or a refusal"},
-    ]
-    text = {"type": "string", "minLength": 1}
-    found["EmbedBody"]["properties"]["input"]["anyOf"] = [
-        text,
-        {"type": "array", "items": text, "minItems": 1, "maxItems": MAX_INPUTS},
-    ]
-    for body in (ChatBody, EmbedBody):
-        found[body.__name__]["properties"] |= _harmless()
-    return found
-
-
-def _harmless() -> Json:
-    """OpenAI's parameters that change nothing of an answer, with the values of which that is true."""
-    text = "Accepted, and changes nothing here."
-    who = "Changes nothing of the answer; tells people apart who ask with one key, where it counts who asked again."
-    told = {"user": who, "safety_identifier": who}
-    return {
-        name: {"description": told.get(name, text)} | ({} if accepted is None else {"enum": list(accepted)})
-        for name, accepted in HARMLESS.items()
-    }
 
 
 _HEADERS = {
@@ -341,7 +334,3 @@ def _header(name: str, text: str) -> Json:
 
 def _headers(names: Iterable[str]) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
-
-
-def _ref(kind: type) -> Json:
-    return _PLAIN.get(kind) or {"$ref": f"{_REF}{kind.__name__}"}

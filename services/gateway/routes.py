@@ -7,7 +7,19 @@ from collections.abc import Awaitable, Callable
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from services.gateway import admin, chat, documents, embeddings, feedback, health, models, openapi, records, status
+from services.gateway import (
+    admin,
+    chat,
+    documents,
+    embeddings,
+    feedback,
+    health,
+    models,
+    openapi,
+    records,
+    responses,
+    status,
+)
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange
 
@@ -28,6 +40,7 @@ def routes(edge: Edge) -> list[Route]:
 
     return [
         post("/v1/chat/completions", chat.chat),
+        post("/v1/responses", responses.responses),
         post("/v1/embeddings", embeddings.embeddings),
         post("/v1/documents", documents.documents),
         post("/v1/search", documents.search),

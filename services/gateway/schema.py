@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -234,13 +235,16 @@ HARMLESS: dict[str, tuple[Any, ...] | None] = {
 
 
 def parse(
-    kind: type[Body], raw: dict[str, Any], harmless: Mapping[str, tuple[Any, ...] | None] = HARMLESS, hint: str = ""
+    kind: type[Body],
+    raw: dict[str, Any],
+    harmless: Mapping[str, tuple[Any, ...] | None] = HARMLESS,
+    hints: Mapping[str, str] = MappingProxyType({}),
 ) -> Body:
     """`raw` as a checked body.
 
     Args:
         harmless: parameters that change nothing, with the values of which that is true.
-        hint: what to do instead, where another value is refused.
+        hints: what to do instead, where another value of one is refused.
 
     Raises:
         Unsupported: a parameter of OpenAI's asks for something we do not do.
@@ -250,7 +254,7 @@ def parse(
         accepted = harmless[name]
         value = raw[name]
         if accepted is not None and not any(type(value) is type(one) and value == one for one in accepted):
-            raise Unsupported(f"{name!r} is not supported with this value{hint}", param=name)
+            raise Unsupported(f"{name!r} is not supported with this value{hints.get(name, '')}", param=name)
         raw = {key: value for key, value in raw.items() if key != name}
     try:
         return kind.model_validate(raw)

@@ -89,8 +89,9 @@ class AnswerStream(ABC):
         """Send the headers; returns what comes first."""
         decision = await self._asking.decision()
         self._exchange.cost_usd = predicted_cost_usd(decision)
+        opening = self.opening(event)
         await self._exchange.begin(200, _HEADERS)
-        return self.opening(event)
+        return opening
 
     async def _break_off(self, error: TurnoutError) -> None:
         await self._exchange.write(self.failure(error), more=False)

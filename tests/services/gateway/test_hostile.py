@@ -241,11 +241,14 @@ async def test_an_unknown_path_is_named_and_a_base_url_without_v1_is_pointed_out
         async def told(path: str) -> str:
             return str((await client.post(path, json={})).json()["error"]["message"])
 
-        assert await told("/v1/responses") == (
-            "there is nothing at /v1/responses; GET /openapi.json describes every path there is"
+        assert await told("/v1/completions") == (
+            "there is nothing at /v1/completions; GET /openapi.json describes every path there is"
         )
         assert await told("/chat/completions") == (
             "there is nothing at /chat/completions; the base URL of an OpenAI client ends with /v1"
+        )
+        assert await told("/responses") == (
+            "there is nothing at /responses; the base URL of an OpenAI client ends with /v1"
         )
         assert await told("/models/small") == (
             "there is nothing at /models/small; the base URL of an OpenAI client ends with /v1"

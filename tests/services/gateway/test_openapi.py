@@ -68,7 +68,7 @@ def narrowed() -> dict[str, Any]:
     """The description, with models that exist and messages that say something: else most requests would end there."""
     found = document()
     schemas = found["components"]["schemas"]
-    for body in ("ChatBody", "EmbedBody", "SearchBody"):
+    for body in ("ChatBody", "ResponsesBody", "EmbedBody", "SearchBody"):
         schemas[body]["properties"]["model"] = {"enum": ["auto", "small", "nobody"]}
     message = schemas["MessageIn"]
     message["required"].append("content")
