@@ -39,6 +39,7 @@ class Answered:
 
     turnout: dict[str, Any] = field(default_factory=dict)
     first_s: float | None = None
+    cut_off: bool = False
 
 
 def ask(client: Client, question: Question, *, as_json: bool) -> int:
@@ -146,6 +147,7 @@ def texts(found: Iterable[dict[str, Any]], answered: Answered) -> Iterator[str]:
             raise TurnoutError(f"the answer broke off: {error.get('message', 'no reason given')}")
         answered.turnout = event.get("turnout") or answered.turnout
         for choice in event.get("choices") or ():
+            answered.cut_off = answered.cut_off or choice.get("finish_reason") == "length"
             delta = choice.get("delta") or {}
             if text := delta.get("content") or delta.get("refusal"):
                 yield str(text)
@@ -162,6 +164,8 @@ def last_line(answered: Answered, took_s: float) -> str:
     ]
     if sources := source_names(turnout.get("sources") or ()):
         parts.append(f"from {', '.join(sources)}")
+    if answered.cut_off:
+        parts.append("cut off at its longest")
     if turnout.get("degraded"):
         parts.append(f"degraded: {turnout['degraded']}")
     return printable(" · ".join(parts)).replace("\n", " ")

@@ -102,11 +102,20 @@ def test_ask_streams_the_answer_and_says_where_it_came_from(server: Server) -> N
     assert result.exit_code == 0, result.output
     assert result.stdout == "Hello\u2028!\n"
     assert "docs (e5) \u00b7 $0.000120 \u00b7 " in result.stderr
+    assert "cut off" not in result.stderr
     assert "from a.md, b.pdf p. 3 \u00b7 degraded: nobody reaches 0.9" in result.stderr
     sent = json.loads(server.requests[0][2])
     assert sent["model"] == "docs"
     assert sent["turnout"] == {"quality": 0.9, "max_cost_usd": 0.5, "privacy": "local"}
     assert sent["stream"]
+
+
+def test_ask_says_when_the_answer_is_cut_off(server: Server) -> None:
+    end = {"choices": [{"delta": {}, "finish_reason": "length"}]}
+    server.answer = lambda _path, _body: (200, sse(chunk("On and"), end, END), {})
+    result = server.run("ask", "hi", "--max-tokens", "2")
+    assert "cut off at its longest" in result.stderr
+    assert json.loads(server.requests[0][2])["max_tokens"] == 2
 
 
 def test_ask_reads_standard_input_and_sends_images(server: Server, tmp_path: Path) -> None:
