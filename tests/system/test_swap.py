@@ -164,16 +164,16 @@ def test_nobody_is_cut_off_by_a_swap_for_having_waited_behind_others(system: Sys
     swap = {"drain_s": 1 + 4 * (time.monotonic() - began_s)}  # for one of them, and by far not for all
     assert asyncio.run(system.apply(catalog(shipped(), slots=1, swap=swap))).ok
 
-    async def through() -> list[int]:
+    async def through() -> list[str]:
         async with httpx.AsyncClient(timeout=120) as http:
             url = f"{system.url}/v1/chat/completions"
             asking = [asyncio.create_task(http.post(url, json=asked)) for _ in range(12)]
             while not any(beat["queued"] for beat in await asyncio.to_thread(system.serving)):
                 await asyncio.sleep(0.01)
             assert (await system.apply(catalog(shipped(), slots=1, context_tokens=1280, swap=swap))).ok
-            return [answer.status_code for answer in await asyncio.gather(*asking)]
+            return [answer.text for answer in await asyncio.gather(*asking) if answer.status_code != 200]
 
-    assert asyncio.run(through()) == [200] * 12
+    assert asyncio.run(through()) == []
 
 
 def test_a_generation_on_trial_answers_its_share_and_is_promoted_by_itself(system: System, folder: Path) -> None:
