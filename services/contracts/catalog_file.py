@@ -32,18 +32,28 @@ def load(path: Path) -> model.Catalog:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}:1: cannot be read: {error.strerror or type(error).__name__}") from error
+    return parse(text_of(data, str(path)), str(path))
+
+
+def text_of(data: bytes, name: str) -> str:
+    """What a file holds.
+
+    Raises:
+        ConfigError: it is too large, or no text.
+    """
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path}:1: larger than {MAX_BYTES} bytes")
+        raise ConfigError(f"{name}:1: larger than {MAX_BYTES} bytes")
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8 (byte {error.start})") from error
-    return parse(text, str(path))
+        raise ConfigError(f"{name}:{line}: not UTF-8 (byte {error.start})") from error
 
 
 def parse(text: str, name: str = "turnout.yaml") -> model.Catalog:
     """The catalog in `text`. `name` stands for the file in errors."""
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{name}:1: larger than {MAX_BYTES} bytes")
     marks: dict[_Location, yaml.Mark] = {}
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -52,7 +62,10 @@ def parse(text: str, name: str = "turnout.yaml") -> model.Catalog:
         mark = error.problem_mark or error.context_mark
         at = f"{mark.line + 1}:{mark.column + 1}" if mark else "1"
         raise ConfigError(f"{name}:{at}: {error.problem or error.context or 'not valid YAML'}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise ConfigError(f"{name}:{line}: not valid YAML: character {error.character:#06x} is not allowed") from error
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{name}:1: not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{name}:1: must be a mapping with `components:`, not a {type(raw).__name__}")
@@ -86,8 +99,10 @@ def _plain(node: yaml.Node, where: _Location, marks: dict[_Location, yaml.Mark],
         return [_plain(child, (*where, index), marks, seen, name) for index, child in enumerate(node.value)]
     if not node.tag.startswith("tag:yaml.org,2002:"):
         raise ConfigError(f"{_at(name, node.start_mark)}: tag {node.tag!r} is not accepted")
-    constructor = yaml.constructor.SafeConstructor()
-    return constructor.construct_object(node)
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, LookupError, AttributeError) as error:  # such as a 30th of February
+        raise ConfigError(f"{_at(name, node.start_mark)}: no valid {node.tag.rpartition(':')[2]}") from error
 
 
 def _at(name: str, mark: yaml.Mark) -> str:
@@ -96,8 +111,9 @@ def _at(name: str, mark: yaml.Mark) -> str:
 
 def _explain(name: str, problem: Any, marks: dict[_Location, yaml.Mark]) -> str:
     """One pydantic error as `file:line:column: where: what`, with a suggestion for a misspelt key."""
-    # A discriminated union puts its tag into the location; the file has no such level.
-    loc = tuple(part for part in problem["loc"] if part not in _KINDS)
+    loc = problem["loc"]
+    if loc[:1] == ("components",):  # a discriminated union puts its tag into the location; the file has no such level
+        loc = (*loc[:2], *loc[3:])
     known = loc
     while known and known not in marks:
         known = known[:-1]
@@ -109,7 +125,8 @@ def _explain(name: str, problem: Any, marks: dict[_Location, yaml.Mark]) -> str:
         hint = f"; did you mean `{close[0]}`?" if close else ""
         return f"{at}: {where}: unknown key{hint}"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    shown = "" if problem["type"] == "missing" or isinstance(problem["input"], dict | list) else _shown(problem)
+    silent = problem["type"] == "missing" or isinstance(problem["input"], dict | list)
+    shown = "" if silent else _shown(problem)
     return f"{at}: {where}: {message}{shown}"
 
 
@@ -118,24 +135,30 @@ def _shown(problem: Any) -> str:
 
 
 def _known_keys(loc: _Location) -> set[str]:
-    if len(loc) > 1 and loc[0] == "components" and loc[-2] in _KINDS:
-        return set(_KINDS[str(loc[-2])].model_fields)
-    sections: dict[str, type[BaseModel]] = {"gateway": model.Gateway, "router": model.Router}
-    if len(loc) > 1 and str(loc[0]) in sections:
-        return set(sections[str(loc[0])].model_fields)
-    nested: dict[str, type[BaseModel]] = {
-        "price": model.PriceSpec,
-        "replicas": model.Replicas,
-        "key": model.KeyRef,
-        "swap": model.Swap,
-        "canary": model.Canary,
-        "adapters": model.Adapter,
-    }
-    if len(loc) > 1 and str(loc[-2]) in nested:
-        return set(nested[str(loc[-2])].model_fields)
-    return set(model.Catalog.model_fields)
+    """What may stand where the last part of `loc`, as pydantic gives it, does."""
+    path = [str(part) for part in loc[:-1] if not isinstance(part, int)]
+    section: type[BaseModel] = model.Catalog
+    if path[:1] == ["components"] and len(path) == _KIND_DEPTH:
+        section = _KINDS[path[-1]]
+    elif path:
+        section = _SECTIONS.get(path[-1], model.Catalog)
+    return set(section.model_fields)
 
 
+_KIND_DEPTH = 3  # components, the name, the kind
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "gateway": model.Gateway,
+    "router": model.Router,
+    "shadow": model.ShadowSpec,
+    "price": model.PriceSpec,
+    "replicas": model.Replicas,
+    "key": model.KeyRef,
+    "keys": model.KeyRef,
+    "admin_keys": model.KeyRef,
+    "swap": model.Swap,
+    "canary": model.Canary,
+    "adapters": model.Adapter,
+}
 _KINDS: dict[str, type[BaseModel]] = {
     "llm_local": model.LlmLocal,
     "llm_cloud": model.LlmCloud,

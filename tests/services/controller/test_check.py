@@ -69,6 +69,22 @@ BOMB = "a: &a [x]\nb: &b [*a, *a]\ncomponents: *b\n"
         ("components:\n  a:\n    kind: vision\n    slots: .inf\n", ":4:5: components.a.slots"),
         ("components:\n  a: !!python/object/apply:os.system [id]\n", ":2:3: components.a: "),
         ("gateway:\n  port: 70000\ncomponents: {a: {kind: vision}}\n", ":2:3: gateway.port"),
+        (
+            "components:\n  vision:\n    kind: vision\n    slotss: 2\n",  # called as its kind is
+            ":4:5: components.vision.slotss: unknown key; did you mean `slots`",
+        ),
+        ("components:\n  a: {kind: vision}\n# \x00\n", ":3: not valid YAML: character 0x0000 is not allowed"),
+        ("components:\n  a:\n    kind: 2024-02-30\n", ":3:11: no valid timestamp"),
+        ("components:\n  a:\n    kind: !!bool maybe\n", ":3:11: no valid bool"),
+        ("components:\n  a:\n    kind: !!timestamp later\n", ":3:11: no valid timestamp"),
+        (
+            "router: {shadow: {componnt: a, share: 1}}\ncomponents: {a: {kind: vision}}\n",
+            ":1:19: router.shadow.componnt: unknown key; did you mean `component`",
+        ),
+        (
+            "gateway: {keys: {fil: a}}\ncomponents: {a: {kind: vision}}\n",
+            ":1:18: gateway.keys.fil: unknown key; did you mean `file`",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_file_and_line(tmp_path: Path, content: str, said: str) -> None:
