@@ -86,7 +86,7 @@ class Swap(Model):
 class KeyRef(Model):
     """Where a secret is. Never the secret itself."""
 
-    env: str | None = Field(None, description="name of an environment variable")
+    env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="name of an environment variable")
     file: str | None = Field(None, description="path of a file that holds the key and nothing else")
 
     @model_validator(mode="after")

@@ -125,7 +125,7 @@ def _explain(name: str, problem: Any, marks: dict[_Location, yaml.Mark]) -> str:
         hint = f"; did you mean `{close[0]}`?" if close else ""
         return f"{at}: {where}: unknown key{hint}"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    silent = problem["type"] == "missing" or isinstance(problem["input"], dict | list)
+    silent = problem["type"] == "missing" or isinstance(problem["input"], dict | list) or _SECRETS & set(loc)
     shown = "" if silent else _shown(problem)
     return f"{at}: {where}: {message}{shown}"
 
@@ -145,6 +145,7 @@ def _known_keys(loc: _Location) -> set[str]:
     return set(section.model_fields)
 
 
+_SECRETS = frozenset({"key", "keys", "admin_keys"})  # whoever puts a key itself there must not read it in a log
 _KIND_DEPTH = 3  # components, the name, the kind
 _SECTIONS: dict[str, type[BaseModel]] = {
     "gateway": model.Gateway,

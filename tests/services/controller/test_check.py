@@ -97,6 +97,24 @@ def test_a_mistake_is_told_with_file_and_line(tmp_path: Path, content: str, said
     assert not (tmp_path / ".turnout").exists()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "components:\n  c: {kind: llm_cloud, model: m, key: sk-not-for-logs}\n",
+        "components:\n  c: {kind: llm_cloud, model: m, key: {env: sk-not-for-logs}}\n",
+        "components:\n  c: {kind: llm_cloud, model: m, key: {value: sk-not-for-logs}}\n",
+        "gateway: {keys: sk-not-for-logs}\ncomponents: {a: {kind: vision}}\n",
+        "gateway: {admin_keys: [sk-not-for-logs]}\ncomponents: {a: {kind: vision}}\n",
+        "gateway: {admin_keys: {env: sk-not-for-logs}}\ncomponents: {a: {kind: vision}}\n",
+    ],
+)
+def test_a_key_that_stands_where_its_place_should_is_refused_and_not_shown(tmp_path: Path, content: str) -> None:
+    code, output = run("check", write(tmp_path, content))
+    assert code == 78
+    assert "key" in output
+    assert "not-for-logs" not in output
+
+
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     code, output = run(
         "check", write(tmp_path, "components:\n  a: {kind: vision, slots: 0}\n  b: {kind: vision, x: 1}\n")
