@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from services.contracts import predictor_file
+from services.contracts.access_keys import keys_in
 from services.contracts.catalog import Catalog, Component, KeyRef, LlmCloud, LlmLocal, Retrieval
 from services.contracts.catalog_file import load
 from services.contracts.errors import ConfigError
@@ -20,6 +21,7 @@ from services.controller.model_file import check_model_file
 from services.controller.positions import line_of
 
 _PIPED_WIDTH = 160
+_MAX_KEY_FILE_CHARS = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,36 @@ def check(path: Path) -> int:
 def problems(catalog: Catalog, base_dir: Path) -> Iterator[Problem]:
     """What is wrong beyond the form: files that are not there or are not what they should be."""
     yield from _predictor_problems(catalog, base_dir)
-    keys = catalog.gateway.keys
-    if keys is not None and keys.file is not None and not (base_dir / keys.file).is_file():
-        yield Problem("gateway", f"keys: there is no file {keys.file}")
+    yield from _key_problems(catalog, base_dir)
     for name, spec in catalog.components.items():
         if isinstance(spec, LlmLocal) and spec.enabled:
             yield from _model_problems(name, spec, base_dir)
         elif isinstance(spec, Retrieval) and (base_dir / spec.path).exists() and not (base_dir / spec.path).is_dir():
             yield Problem(name, f"path: {spec.path} is not a folder")
+
+
+def _key_problems(catalog: Catalog, base_dir: Path) -> Iterator[Problem]:
+    """A gateway that cannot read its new keys goes on with the old ones, or with none: nobody would notice."""
+    for param, ref in key_places(catalog):
+        if ref.file is None:
+            continue
+        try:
+            with (base_dir / ref.file).open(encoding="utf-8") as file:
+                found = keys_in(file.read(_MAX_KEY_FILE_CHARS))
+        except FileNotFoundError:
+            yield Problem("gateway", f"{param}: there is no file {ref.file}")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            yield Problem("gateway", f"{param}: the file {ref.file} cannot be read: {reason}")
+        else:
+            if not found:
+                yield Problem("gateway", f"{param}: the file {ref.file} holds no key; put one key a line there")
+
+
+def key_places(catalog: Catalog) -> list[tuple[str, KeyRef]]:
+    """Where the keys are that let callers in, each with the name of its setting."""
+    edge = catalog.gateway
+    return [(name, ref) for name, ref in (("keys", edge.keys), ("admin_keys", edge.admin_keys)) if ref is not None]
 
 
 def _predictor_problems(catalog: Catalog, base_dir: Path) -> Iterator[Problem]:

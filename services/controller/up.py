@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +26,13 @@ import stamina
 from services.bus.nats_bus import NatsBus, connected
 from services.bus.roster import Roster
 from services.contracts import subjects
-from services.contracts.catalog import Snapshot
+from services.contracts.access_keys import keys_in
+from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.catalog_file import load
 from services.contracts.errors import ConfigError, TurnoutError
 from services.contracts.keeper import Instance
 from services.controller import modules, ports, state_folder
+from services.controller.check import Problem, key_places, problems
 from services.controller.controller import Controller
 from services.controller.environment import Settings, child_environment
 from services.controller.own_bus import OwnBus
@@ -146,6 +148,7 @@ class _System:
         self._state_dir = state_dir
         self._beginning = beginning
         self._begun_s = begun_s
+        self._gateway_environment: Mapping[str, str] = {}
 
     async def run(self) -> int:
         self._signals = StopSignals()  # belongs to the loop that runs only now
@@ -161,7 +164,7 @@ class _System:
             await roster.start()
             stack.push_async_callback(roster.stop)
             supervisor = self._supervisor(bus, own_bus.url)
-            self._controller = Controller(Parts(bus, roster, supervisor, self._tell), self._snapshot)
+            self._controller = Controller(Parts(bus, roster, supervisor, self._tell), self._snapshot, self._problems)
             await self._controller.begin(inherit=self._beginning is None)
             steps = plan(self._controller.wanted, ())
             self._screen.align([instance.name for instance in steps.start])
@@ -215,9 +218,7 @@ class _System:
         settings = Settings(nats_url, self._place.port, DRAIN_S)
         driver = ProcessDriver(
             self._options.command,
-            lambda instance: child_environment(
-                self._options.environment, self._controller.catalog_for(instance), instance, settings
-            ),
+            lambda instance: self._environment(instance, settings),
             self._screen.child,
         )
 
@@ -228,6 +229,27 @@ class _System:
                 self._screen.say(f"nobody could be told that {instance.name} is gone: {error.message}", "warning")
 
         return Supervisor(driver, announce_gone=announce_gone, say=self._screen.say)
+
+    def _environment(self, instance: Instance, settings: Settings) -> dict[str, str]:
+        catalog = self._controller.catalog_for(instance)
+        made = child_environment(self._options.environment, catalog, instance, settings)
+        if instance.component == modules.GATEWAY:
+            self._gateway_environment = made
+        return made
+
+    def _problems(self, catalog: Catalog, base_dir: Path) -> Iterator[Problem]:
+        """What is wrong with a catalog that is to come into force here.
+
+        The gateway goes on as the process that it is: a variable that it was not given, it will not have.
+        """
+        yield from problems(catalog, base_dir)
+        for param, ref in key_places(catalog):
+            if ref.env is not None and not keys_in(self._gateway_environment.get(ref.env, "")):
+                yield Problem(
+                    "gateway",
+                    f"{param}: the gateway was started without keys in {ref.env}: set that variable and start "
+                    "`turnout up` again with this configuration, or name a file",
+                )
 
     async def _start_up(self, roster: Roster, supervisor: Supervisor) -> None:
         """Wait until everything serves.

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from services.bus.catalog_news import POLL_S, CatalogNews
 from services.bus.port import Bus
 from services.contracts import subjects
+from services.contracts.access_keys import keys_in
 from services.contracts.catalog import Gateway, KeyRef, Snapshot
 from services.contracts.errors import ConfigError, TurnoutError
 
@@ -94,8 +95,7 @@ def _tenants(where: KeyRef | None, base_dir: Path, param: str) -> dict[bytes, st
     """The accepted keys, hashed; None where the catalog names none."""
     if where is None:
         return None
-    lines = (line.strip() for line in _read_keys(where, base_dir, param).splitlines())
-    keys = [line for line in lines if line and not line.startswith("#")]
+    keys = keys_in(_read_keys(where, base_dir, param))
     if not keys:
         raise ConfigError(f"{param}: {_place(where)} holds no key; put one key a line there")
     return {key_digest(key.encode()): tenant_of(key.encode()) for key in keys}

@@ -115,6 +115,23 @@ def test_a_key_that_stands_where_its_place_should_is_refused_and_not_shown(tmp_p
     assert "not-for-logs" not in output
 
 
+@pytest.mark.parametrize("param", ["keys", "admin_keys"])
+def test_a_file_of_keys_must_hold_some(tmp_path: Path, param: str) -> None:
+    path = write(tmp_path, f"gateway:\n  {param}: {{file: k}}\ncomponents: {{a: {{kind: vision}}}}\n")
+    for content, said in (
+        (None, "there is no file k"),
+        (b"# later\n", "the file k holds no key"),
+        (b"\xff", "the file k cannot be read: not UTF-8"),
+    ):
+        if content is not None:
+            (tmp_path / "k").write_bytes(content)
+        code, output = run("check", path)
+        assert code == 78
+        assert f":2: gateway: {param}: {said}" in output
+    (tmp_path / "k").write_bytes(b"\xef\xbb\xbfone\r\n")
+    assert run("check", path)[0] == 0
+
+
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     code, output = run(
         "check", write(tmp_path, "components:\n  a: {kind: vision, slots: 0}\n  b: {kind: vision, x: 1}\n")

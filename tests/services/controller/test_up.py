@@ -35,6 +35,22 @@ def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
         assert running.end() == 130
 
 
+def test_keys_that_the_gateway_cannot_have_are_not_put_in_force(tmp_path: Path) -> None:
+    with fleet(tmp_path, "one") as running:
+        running.await_ready()
+        path = tmp_path / "turnout.yaml"
+        path.write_text(f"gateway:\n  keys: {{env: OPENAI_API_KEY}}\n{path.read_text()}")
+        running.await_line(f"not applied: {path}:2: gateway: keys: the gateway was started without keys in OPENAI_API_")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.end() == 0
+    with fleet(tmp_path) as running:  # with that configuration, it is given them
+        running.await_ready()
+        path.write_text(path.read_text().replace("slots: 1", "slots: 2"))
+        running.await_line("is in force: ~ one.slots: 1 -> 2")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.end() == 0
+
+
 def test_a_child_that_does_not_stop_is_killed_in_time(tmp_path: Path) -> None:
     with fleet(tmp_path, "stubborn", "one") as running:
         running.await_ready()
