@@ -19,6 +19,7 @@ import structlog
 from services.bus.port import Incoming
 from services.contracts import subjects
 from services.contracts.catalog import Catalog, Snapshot
+from services.contracts.catalog_file import text_of
 from services.contracts.control import (
     COMMAND_DECODER,
     Apply,
@@ -29,7 +30,7 @@ from services.contracts.control import (
     ScaleTo,
     Wake,
 )
-from services.contracts.errors import Conflict, InternalError, InvalidRequest, NotFound, TurnoutError
+from services.contracts.errors import ConfigError, Conflict, InternalError, InvalidRequest, NotFound, TurnoutError
 from services.contracts.keeper import Instance
 from services.contracts.messages import encode
 from services.controller.autoscale import Watched, step
@@ -105,10 +106,15 @@ class Controller:
         coming = self._next or (self._trial.following if self._trial is not None else self._snapshot)
         return coming.catalog
 
-    def saved(self, text: str, name: str) -> asyncio.Future[Done]:
+    async def saved(self, data: bytes, name: str) -> Done:
         """The configuration file was saved: apply it. Whatever becomes of it, it counts as read from then on."""
-        self._file_sha256 = digest_of(text.encode())
-        return self.submit(Apply(text, name))
+        self._file_sha256 = digest_of(data)
+        try:
+            text = text_of(data, name)
+        except ConfigError as error:
+            self.happened("refused", error.message)
+            return Done(self._snapshot.revision, error=error.to_info())
+        return await self.submit(Apply(text, name))
 
     def submit(self, command: Command | _Conclude) -> asyncio.Future[Done]:
         """Queue an order; the future tells how it went, and never raises."""

@@ -30,7 +30,7 @@ async def ordered(command: Apply | Rollback, in_force: Snapshot, bus: Bus, look:
         return await _earlier(command.revision, in_force, bus)
     if command.after is not None and command.after != in_force.revision:
         raise Conflict(f"revision {in_force.revision} is in force, not {command.after}: look again")
-    catalog = parse(command.text, command.name)
+    catalog = await asyncio.to_thread(parse, command.text, command.name)  # seconds, for a large one
     base_dir = Path(in_force.base_dir)
     found = await asyncio.to_thread(lambda: list(look(catalog, base_dir)))
     if found:

@@ -305,8 +305,8 @@ class _System:
     async def _watch(self) -> None:
         """Apply the file whenever it is saved."""
         path = self._options.config
-        async for text in saved(path, self._snapshot.file_sha256):
-            done = await self._controller.saved(text, str(path))
+        async for data in saved(path, self._snapshot.file_sha256):
+            done = await self._controller.saved(data, str(path))
             if done.error is not None:
                 self._screen.say(f"not applied: {done.error.message}", "error")
             elif done.trial:

@@ -12,8 +12,8 @@ from services.contracts.catalog_file import MAX_BYTES
 _POLL_S = 0.5
 
 
-async def saved(path: Path, known: str, poll_s: float = _POLL_S) -> AsyncIterator[str]:
-    """The text of the file each time that it has changed and then stayed the same for one look.
+async def saved(path: Path, known: str, poll_s: float = _POLL_S) -> AsyncIterator[bytes]:
+    """What is in the file each time that it has changed and then stayed the same for one look.
 
     Args:
         known: the digest of what need not be told.
@@ -25,12 +25,12 @@ async def saved(path: Path, known: str, poll_s: float = _POLL_S) -> AsyncIterato
         digest = digest_of(data or b"")
         if data is not None and digest == waiting != known:
             known = digest
-            yield data.decode("utf-8", "replace")
+            yield data
         waiting = digest
 
 
 def _read(path: Path) -> bytes | None:
-    """None while it is not there, as in the middle of an editor's save."""
+    """No more than shows that it is too large; None while it is not there, as in the middle of an editor's save."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from services.bus.port import Incoming
 from services.contracts import subjects
 from services.contracts.catalog import Snapshot
+from services.contracts.catalog_file import MAX_BYTES, parse
 from services.contracts.control import ORDER_DECODER, Apply, Rollback, ScaleTo
 from services.contracts.errors import ComponentUnavailable
 from tests.services.controller.inside import FAILING, REFUSING, Inside, inside, text
@@ -83,6 +85,37 @@ async def test_an_order_that_breaks_the_controller_is_not_its_last(
         assert done.error is not None
         assert "secret" not in done.error.message
         assert (await it.apply(one={"max_steps": 7})).error is None
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (text(one={}, two={}).encode() + b"#" * MAX_BYTES, "f.yaml:1: larger than"),
+        (text(one={}, two={}).encode() + b"# caf\xe9", "f.yaml:6: not UTF-8"),
+    ],
+)
+async def test_a_saved_file_is_refused_for_what_every_file_is(data: bytes, said: str) -> None:
+    async with inside(one={}) as it:
+        done = await it.controller.saved(data, "f.yaml")
+        assert done.error is not None
+        assert said in done.error.message
+        assert said in (await it.until("refused")).text
+        assert it.controller.snapshot.revision == 1
+
+
+async def test_reading_a_large_catalog_keeps_nobody_waiting() -> None:
+    sections = {f"c{n}": {"enabled": False} for n in range(2000)}
+    began_s = time.monotonic()
+    parse(text(one={}, **sections))
+    alone_s = time.monotonic() - began_s
+    longest_s, at_s = 0.0, time.monotonic()
+    async with inside(one={}) as it:
+        applying = asyncio.create_task(it.apply(one={}, **sections))
+        while not applying.done():
+            await asyncio.sleep(0)
+            longest_s, at_s = max(longest_s, time.monotonic() - at_s), time.monotonic()
+        assert (await applying).error is None
+    assert longest_s < alone_s / 2
 
 
 async def test_of_applies_that_wait_the_last_one_counts() -> None:
