@@ -29,12 +29,12 @@ from services.contracts.errors import (
     ConfigError,
     Conflict,
     InvalidRequest,
-    NotFound,
     TurnoutError,
 )
 from services.contracts.messages import encode
 from services.controller.changes import changes
 from services.controller.journal import Journal
+from services.controller.ordered import earlier
 from services.controller.reconciler import fingerprint
 from services.controller.waiting import first_of
 
@@ -125,7 +125,7 @@ class Declared:
                 raise Conflict(f"revision {self.revision} is in force, not {command.after}: look again")
             return await self._apply(parse(command.text, command.name))
         if isinstance(command, Rollback):
-            return await self._apply(await self._earlier(command.revision))
+            return await self._apply((await earlier(command.revision, self._in_force, self._bus)).catalog)
         raise InvalidRequest(
             "the number of containers is changed where they were declared, such as `docker compose up --scale`"
         )
@@ -186,14 +186,6 @@ class Declared:
             if beat.state == "failed":
                 raise ComponentUnavailable(f"components.{component}: {beat.detail}")
         return sum(1 for beat in beats if beat.state in _WELL)
-
-    async def _earlier(self, revision: int | None) -> Catalog:
-        history = await self._bus.kv_history(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
-        older = [entry for entry in history if entry.revision < self.revision]
-        found = next((e for e in reversed(older) if revision is None or e.revision == revision), None)
-        if found is None:
-            raise NotFound(f"there is no earlier revision {revision if revision is not None else ''}".rstrip())
-        return _snapshot((found.value, found.revision)).catalog
 
     async def _commit(self, catalog: Catalog) -> None:
         snapshot = Snapshot(base_dir=str(self._base_dir), catalog=catalog)

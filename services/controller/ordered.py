@@ -27,7 +27,7 @@ async def ordered(command: Apply | Rollback, in_force: Snapshot, bus: Bus, look:
         ConfigError: it cannot be used; file, line and reason. `Conflict`, `NotFound` if it is not there to be had.
     """
     if isinstance(command, Rollback):
-        return await _earlier(command.revision, in_force, bus)
+        return (await earlier(command.revision, in_force, bus)).catalog
     if command.after is not None and command.after != in_force.revision:
         raise Conflict(f"revision {in_force.revision} is in force, not {command.after}: look again")
     catalog = await asyncio.to_thread(parse, command.text, command.name)  # seconds, for a large one
@@ -44,13 +44,20 @@ async def ordered(command: Apply | Rollback, in_force: Snapshot, bus: Bus, look:
     return catalog
 
 
-async def _earlier(revision: int | None, in_force: Snapshot, bus: Bus) -> Catalog:
+async def earlier(revision: int | None, in_force: Snapshot, bus: Bus) -> Snapshot:
+    """One that was in force; without a revision, the last that says something else: a start writes what it begins with.
+
+    Raises:
+        NotFound: there is none. ConfigError: another version has written it.
+    """
     history = await bus.kv_history(subjects.CATALOG_BUCKET, subjects.CATALOG_KEY)
-    older = [entry for entry in history if entry.revision < in_force.revision]
-    found = next((e for e in reversed(older) if revision is None or e.revision == revision), None)
-    if found is None:
-        raise NotFound(f"there is no earlier revision {revision if revision is not None else ''}".rstrip())
-    try:
-        return Snapshot.model_validate_json(found.value).catalog
-    except ValidationError as error:
-        raise ConfigError(f"revision {found.revision} is not one this version can read") from error
+    for entry in reversed(history):
+        if entry.revision >= in_force.revision or revision not in (None, entry.revision):
+            continue
+        try:
+            found = Snapshot.model_validate_json(entry.value).model_copy(update={"revision": entry.revision})
+        except ValidationError as error:
+            raise ConfigError(f"revision {entry.revision} is not one this version can read") from error
+        if revision is not None or found.catalog != in_force.catalog:
+            return found
+    raise NotFound(f"there is no earlier revision {revision if revision is not None else ''}".rstrip())

@@ -12,7 +12,8 @@ from services.contracts import subjects
 from services.contracts.catalog import Snapshot
 from services.contracts.catalog_file import MAX_BYTES, parse
 from services.contracts.control import ORDER_DECODER, Apply, Rollback, ScaleTo
-from services.contracts.errors import ComponentUnavailable
+from services.contracts.errors import ComponentUnavailable, NotFound
+from services.controller.ordered import ordered
 from tests.services.controller.inside import FAILING, REFUSING, Inside, inside, text
 
 QUICK = {"canary": {"share": 0.25, "requests": 40, "minutes": 60}}
@@ -116,6 +117,19 @@ async def test_reading_a_large_catalog_keeps_nobody_waiting() -> None:
             longest_s, at_s = max(longest_s, time.monotonic() - at_s), time.monotonic()
         assert (await applying).error is None
     assert longest_s < alone_s / 2
+
+
+async def test_back_to_the_one_before_is_back_to_what_was_different() -> None:
+    async with inside(one={}) as it:
+        await it.apply(one={"max_steps": 7})
+        await it.bus.kv_put(  # as an orderly start does with the file it finds
+            subjects.CATALOG_BUCKET, subjects.CATALOG_KEY, it.controller.snapshot.model_dump_json().encode()
+        )
+        stored = await it.stored()
+        catalog = await ordered(Rollback(), stored, it.bus, lambda *_: ())
+        assert catalog.components["one"].max_steps == 6  # type: ignore[union-attr]  # an agent
+        with pytest.raises(NotFound):
+            await ordered(Rollback(), stored.model_copy(update={"revision": 1}), it.bus, lambda *_: ())
 
 
 async def test_of_applies_that_wait_the_last_one_counts() -> None:
