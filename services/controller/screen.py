@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import structlog
@@ -40,6 +41,7 @@ class Screen:
         self._width = max(width, len(OWN_NAME))
         self._as_json = os.environ.get("TURNOUT_LOG_FORMAT") == "json" if as_json is None else as_json
         self._terminal = self._stream.isatty() and not self._as_json
+        self._least = _level()
         self._live: Live | None = None
         self._status = ""
 
@@ -64,7 +66,9 @@ class Screen:
         return line
 
     def say(self, text: str, level: str = "info") -> None:
-        """A line of the parent itself."""
+        """A line of the parent itself, if its level is one to be shown."""
+        if getattr(logging, level.upper()) < self._least:
+            return
         if self._as_json:
             self._write_json(OWN_NAME, level, text)
         else:
@@ -72,10 +76,9 @@ class Screen:
 
     def take_own_logs(self) -> None:
         """Show what this process itself logs (the bus, the roster) like everything else."""
-        level = getattr(logging, os.environ.get("TURNOUT_LOG", "info").upper(), logging.INFO)
         structlog.configure(
             processors=[structlog.processors.add_log_level, self._take_own],
-            wrapper_class=structlog.make_filtering_bound_logger(level),
+            wrapper_class=structlog.make_filtering_bound_logger(self._least),
         )
 
     def _take_own(self, _logger: object, _method: str, record: MutableMapping[str, Any]) -> NoReturn:
@@ -126,8 +129,14 @@ class Screen:
         console.print(prefix + Text(text, style=_LEVEL_STYLES.get(level, "")), soft_wrap=True)
 
     def _write_json(self, name: str, level: str, text: str) -> None:
-        record = {"component": name, "event": text, "level": level}
+        at = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # as the children write it
+        record = {"component": name, "event": text, "level": level, "timestamp": at}
         print(json.dumps(record, ensure_ascii=False), file=self._stream, flush=True)
+
+
+def _level() -> int:
+    """What `TURNOUT_LOG` says, for this process as for its children."""
+    return int(getattr(logging, os.environ.get("TURNOUT_LOG", "info").upper(), logging.INFO))
 
 
 def _console(stream: TextIO) -> Console:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +67,17 @@ def test_every_line_of_a_traceback_carries_the_name() -> None:
     record = {"event": "failed", "level": "error", "exception": "Traceback\n  File x\nBoom"}
     found = shown(("a-1", json.dumps(record)))
     assert found.count("a-1           | ") == 4
+
+
+def test_the_lines_of_the_parent_have_their_time_and_keep_to_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNOUT_LOG", "warning")
+    stream = io.StringIO()
+    screen = Screen(stream, io.StringIO(), as_json=True)
+    screen.say("one-1 serves")
+    screen.say("one-1 died", "warning")
+    (line,) = map(json.loads, stream.getvalue().splitlines())
+    assert (line["event"], line["level"]) == ("one-1 died", "warning")
+    assert datetime.fromisoformat(line["timestamp"]).utcoffset() == timedelta(0)
 
 
 def test_as_json_each_line_is_an_object_with_the_name() -> None:
