@@ -16,8 +16,10 @@ class StopSignals:
         self.second: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def install(self) -> None:
-        """Listen from now on."""
+        """Listen from now on; not to the end of the terminal, where `nohup` has that ignored."""
         for signum in _WATCHED:
+            if signum == signal.SIGHUP and signal.getsignal(signum) == signal.SIG_IGN:
+                continue
             asyncio.get_running_loop().add_signal_handler(signum, self.take, signum)
 
     def take(self, signum: signal.Signals) -> None:

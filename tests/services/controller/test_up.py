@@ -35,6 +35,24 @@ def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
         assert running.end() == 130
 
 
+def test_the_end_of_the_terminal_ends_it_unless_that_is_to_be_ignored(tmp_path: Path) -> None:
+    with fleet(tmp_path, "one") as running:
+        running.await_ready()
+        running.process.send_signal(signal.SIGHUP)
+        assert running.end() == 0
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does, and a child inherits it
+    try:
+        with fleet(tmp_path, "one") as running:
+            running.await_ready()
+            running.process.send_signal(signal.SIGHUP)
+            running.configure(one=2)  # it goes on
+            running.await_line("is in force: ~ one.slots: 1 -> 2")
+            running.process.send_signal(signal.SIGTERM)
+            assert running.end() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_keys_that_the_gateway_cannot_have_are_not_put_in_force(tmp_path: Path) -> None:
     with fleet(tmp_path, "one") as running:
         running.await_ready()
