@@ -1,12 +1,14 @@
 """What `turnout up` shows: the children's lines under their names, and the state of things while it starts.
 
 Lines go to standard error, the ready message to standard output. `rich` is loaded only where there is a terminal.
+A line that cannot be written, to a full disk or to a reader who has left, is lost; what runs must not end by that.
 """
 
 # ruff: noqa: PLC0415 - rich is loaded only where there is a terminal
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -42,6 +44,7 @@ class Screen:
         self._as_json = os.environ.get("TURNOUT_LOG_FORMAT") == "json" if as_json is None else as_json
         self._terminal = self._stream.isatty() and not self._as_json
         self._least = _level()
+        self._lost = 0  # lines
         self._live: Live | None = None
         self._status = ""
 
@@ -62,7 +65,7 @@ class Screen:
         elif line.level == "out":
             self._write_json(name, "info", text)
         else:
-            print(text, file=self._stream, flush=True)
+            self._put(text)
         return line
 
     def say(self, text: str, level: str = "info") -> None:
@@ -89,7 +92,8 @@ class Screen:
     def announce(self, text: str) -> None:
         """The message on standard output that others wait for."""
         self.status("")
-        print(text, file=self._out, flush=True)
+        with contextlib.suppress(OSError):
+            print(text, file=self._out, flush=True)
 
     def status(self, text: str) -> None:
         """What is still awaited: a line that stays below all others; empty takes it away. Terminals only."""
@@ -97,6 +101,10 @@ class Screen:
             self._refresh()
             return
         self._status = text
+        with contextlib.suppress(OSError):
+            self._show_status(text)
+
+    def _show_status(self, text: str) -> None:
         if text and self._live is None:
             self._live = _new_live(self._stream)
             self._live.start()
@@ -109,16 +117,18 @@ class Screen:
 
     def _refresh(self) -> None:
         if self._live is not None:
-            self._live.refresh()
+            with contextlib.suppress(OSError):
+                self._live.refresh()
 
     def _print(self, name: str, line: Line) -> None:
         level = "" if line.level in ("out", "info") else f"{line.level}: "
         body = [f"{level}{line.text}", *line.exception.splitlines()]
         for text in body:
             if self._terminal:
-                self._print_coloured(name, text, line.level)
+                with contextlib.suppress(OSError):
+                    self._print_coloured(name, text, line.level)
             else:
-                print(f"{name:<{self._width}} | {text}", file=self._stream, flush=True)
+                self._put(f"{name:<{self._width}} | {text}")
 
     def _print_coloured(self, name: str, text: str, level: str) -> None:
         from rich.text import Text
@@ -131,7 +141,17 @@ class Screen:
     def _write_json(self, name: str, level: str, text: str) -> None:
         at = datetime.now(UTC).isoformat().replace("+00:00", "Z")  # as the children write it
         record = {"component": name, "event": text, "level": level, "timestamp": at}
-        print(json.dumps(record, ensure_ascii=False), file=self._stream, flush=True)
+        self._put(json.dumps(record, ensure_ascii=False))
+
+    def _put(self, text: str) -> None:
+        try:
+            print(text, file=self._stream, flush=True)
+        except OSError:
+            self._lost += 1
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self.say(f"{lost} lines before this one could not be written here", "warning")
 
 
 def _level() -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 from datetime import datetime, timedelta
@@ -78,6 +79,32 @@ def test_the_lines_of_the_parent_have_their_time_and_keep_to_the_level(monkeypat
     (line,) = map(json.loads, stream.getvalue().splitlines())
     assert (line["event"], line["level"]) == ("one-1 died", "warning")
     assert datetime.fromisoformat(line["timestamp"]).utcoffset() == timedelta(0)
+
+
+class Full(io.StringIO):
+    """A file on a disk that is full for a while."""
+
+    full = False
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_lines_that_cannot_be_written_are_counted_and_end_nothing() -> None:
+    stream = Full()
+    screen = Screen(stream, stream, as_json=False)
+    stream.full = True
+    screen.child("a-1", "one")
+    screen.say("two")
+    screen.announce("ready")
+    stream.full = False
+    screen.child("a-1", "three")
+    assert stream.getvalue().splitlines() == [
+        "a-1     | three",
+        "turnout | warning: 2 lines before this one could not be written here",
+    ]
 
 
 def test_as_json_each_line_is_an_object_with_the_name() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.services.controller.fleet import fleet
-from tests.support.processes import await_none_left, await_true, marked
+from tests.services.controller.fleet import configuration, fleet
+from tests.support.processes import await_none_left, await_true, marked, new_mark
 from tests.support.running import free_port
 
 
@@ -51,6 +53,26 @@ def test_the_end_of_the_terminal_ends_it_unless_that_is_to_be_ignored(tmp_path: 
             assert running.end() == 0
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_it_goes_on_when_nobody_reads_its_lines_any_more(tmp_path: Path) -> None:
+    (tmp_path / "turnout.yaml").write_text(configuration({"one": 1}))
+    port, mark = free_port(), new_mark()
+    command = (sys.executable, "-m", "tests.services.controller.fleet", str(tmp_path / "turnout.yaml"), str(port))
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **mark}, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process:
+        try:
+            process.stderr.close()
+            assert "Turnout is ready" in process.stdout.readline()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+    await_none_left(mark, 1.0)
 
 
 def test_keys_that_the_gateway_cannot_have_are_not_put_in_force(tmp_path: Path) -> None:
