@@ -5,6 +5,7 @@ from __future__ import annotations
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
+from nats.js.errors import APIError
 
 from services.contracts.errors import ComponentTimeout, ComponentUnavailable, PayloadTooLarge, Unreached
 
@@ -26,7 +27,8 @@ class _Translated:
             raise ComponentTimeout("no answer in time") from error
         if isinstance(error, MaxPayloadError):
             raise PayloadTooLarge("the message is larger than the bus takes") from error
-        raise ComponentUnavailable(f"the bus failed: {type(error).__name__}") from error
+        why = error.description if isinstance(error, APIError) else None  # the server's own words
+        raise ComponentUnavailable(f"the bus failed: {why or type(error).__name__}") from error
 
 
 TRANSLATED = _Translated()

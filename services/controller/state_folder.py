@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from services.contracts.errors import TurnoutError
+
+_ROOM_MB = 3_250  # nats-server sets aside what streams may take, and no more than three quarters of what is free
 
 
 class AlreadyRunning(TurnoutError):
@@ -27,6 +30,15 @@ def left_behind(folder: Path) -> bool:
         return bool((folder / "lock").read_text("ascii", "replace").strip())
     except OSError:
         return False
+
+
+def not_kept(folder: Path, error: TurnoutError) -> TurnoutError:
+    """What to say when the bus cannot have its store there: as a rule it is the disk, and the bus does not say that."""
+    free_mb = shutil.disk_usage(folder).free // 10**6
+    return TurnoutError(
+        f"the bus cannot keep its records in {folder}: {error.message} ({free_mb:,} MB are free there; a new store "
+        f"takes {_ROOM_MB:,}, an old one goes on with less); make room, or choose another --state-dir"
+    )
 
 
 @contextmanager

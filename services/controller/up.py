@@ -29,7 +29,7 @@ from services.contracts import subjects
 from services.contracts.access_keys import keys_in
 from services.contracts.catalog import Catalog, Snapshot
 from services.contracts.catalog_file import load
-from services.contracts.errors import ConfigError, TurnoutError
+from services.contracts.errors import ComponentUnavailable, ConfigError, TurnoutError
 from services.contracts.keeper import Instance
 from services.controller import modules, ports, state_folder
 from services.controller.check import Problem, key_places, problems
@@ -156,7 +156,10 @@ class _System:
         async with AsyncExitStack() as stack:
             own_bus = await stack.enter_async_context(OwnBus.running(self._state_dir, self._screen.say))
             bus = await stack.enter_async_context(connected(own_bus.url, name="controller"))
-            await bus.ensure_storage()
+            try:
+                await bus.ensure_storage()
+            except ComponentUnavailable as error:
+                raise state_folder.not_kept(self._state_dir, error) from error
             beginning = self._beginning or await self._inherited(bus)
             self._place = beginning.place
             self._snapshot = await self._published(bus, beginning.snapshot)

@@ -11,7 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from nats.js.errors import ServiceUnavailableError
 
+from services.bus.nats_errors import TRANSLATED
+from services.contracts.errors import TurnoutError
+from services.controller.screen import Screen
+from services.controller.up import Options, up
 from tests.services.controller.fleet import configuration, fleet
 from tests.support.processes import await_none_left, await_true, marked, new_mark
 from tests.support.running import free_port
@@ -73,6 +78,19 @@ def test_it_goes_on_when_nobody_reads_its_lines_any_more(tmp_path: Path) -> None
         finally:
             process.kill()
     await_none_left(mark, 1.0)
+
+
+def test_a_bus_that_cannot_keep_anything_says_how_much_room_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_self: object) -> None:
+        with TRANSLATED:
+            raise ServiceUnavailableError(code=503, description="insufficient storage resources available")
+
+    monkeypatch.setattr("services.bus.nats_bus.NatsBus.ensure_storage", full)
+    (tmp_path / "turnout.yaml").write_text(configuration({"one": 1}))
+    with pytest.raises(TurnoutError, match=r"insufficient storage resources available \([\d,]+ MB are free there"):
+        up(Options(tmp_path / "turnout.yaml", 0, environment={}), Screen())
 
 
 def test_keys_that_the_gateway_cannot_have_are_not_put_in_force(tmp_path: Path) -> None:
