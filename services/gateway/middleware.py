@@ -115,6 +115,7 @@ def render_errors(app: ASGIApp, _edge: Edge) -> ASGIApp:
             refusal, headers = _unrouted(error, scope["path"])
             await exchange.respond_error(refusal, headers)
         except asyncio.CancelledError:
+            log.info("request_cut_off", id=exchange.id, path=scope["path"], reason="the gateway is stopping")
             if not exchange.status:
                 with contextlib.suppress(asyncio.CancelledError):
                     await exchange.respond_error(ComponentUnavailable("the gateway is stopping"))

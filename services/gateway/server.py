@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -51,6 +52,13 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class _NotCutOff(logging.Filter):
+    """Requests that outlast the drain are cancelled, as they should be. uvicorn calls that an exception in the app."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server, its signals left to the process and its start made known."""
 
@@ -80,6 +88,9 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
 
+_NOT_CUT_OFF = _NotCutOff()
+
+
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp, listener: socket.socket, live: Live, drain_s: float) -> AsyncIterator[None]:
     """Serve while the block runs; then take nothing new and give what runs `drain_s` to end."""
@@ -97,6 +108,7 @@ async def serving(app: ASGIApp, listener: socket.socket, live: Live, drain_s: fl
         timeout_graceful_shutdown=drain_s,  # type: ignore[arg-type]  # goes to asyncio.wait_for, which takes floats
         backlog=_BACKLOG,
     )
+    logging.getLogger("uvicorn.error").addFilter(_NOT_CUT_OFF)
     server = _Server(config)
     running = asyncio.create_task(server.serve([listener]))
     listening = asyncio.create_task(server.listening.wait())

@@ -106,6 +106,19 @@ async def test_it_serves_finishes_what_runs_on_sigterm_and_leaves(
         assert await asyncio.wait_for(process.wait(), 5) == 0
 
 
+async def test_a_request_that_outlasts_the_drain_is_a_line_in_the_log_and_no_traceback(
+    nats_server: NatsServer, roster: Roster
+) -> None:
+    async with gateway_process(nats_server, TURNOUT_DRAIN_S="0.1", TURNOUT_PORT="0") as process:
+        url = await _url(roster)
+        async with httpx.AsyncClient(timeout=20) as client, client.stream("GET", f"{url}/admin/events?follow=1"):
+            process.send_signal(signal.SIGTERM)
+            _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert b"request_cut_off" in said
+    assert b"/admin/events" in said
+    assert b"Traceback" not in said
+
+
 async def test_a_taken_port_is_a_clear_error(nats_server: NatsServer, roster: Roster) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
