@@ -68,7 +68,9 @@ def checked(response: httpx.Response) -> httpx.Response:
         return response
     message = error_message(response)
     if response.status_code == NotAuthorized.status:
-        raise Refused(f"{message} (put the key into TURNOUT_API_KEY)")
+        sent = "authorization" in response.request.headers
+        hint = "TURNOUT_API_KEY holds the key that was sent" if sent else "put the key into TURNOUT_API_KEY"
+        raise Refused(f"{message} ({hint})")
     if retry := response.headers.get("retry-after"):
         message += f" (try again in {retry} s)"
     raise Refused(f"{message} [{response.status_code}]")

@@ -26,7 +26,7 @@ from services.contracts.errors import (
 from services.gateway.edge import Edge
 from services.gateway.exchange import Exchange, Header
 from services.gateway.gone import ClientGone
-from services.gateway.state import key_digest
+from services.gateway.state import State, key_digest
 from services.gateway.trace import trace
 
 log = structlog.get_logger()
@@ -156,9 +156,10 @@ def authorize(app: ASGIApp, _edge: Edge) -> ASGIApp:
             scheme, _, key = (exchange.header(b"authorization") or b"").partition(b" ")
             if scheme.lower() != b"bearer" or not key:
                 raise NotAuthorized("no API key: send the header 'Authorization: Bearer KEY'")
-            tenant = tenants.get(key_digest(key.strip()))
+            digest = key_digest(key.strip())
+            tenant = tenants.get(digest)
             if tenant is None:
-                raise NotAuthorized("incorrect API key")
+                raise NotAuthorized(_why_not(exchange.state, digest))
             exchange.tenant = tenant
         await app(scope, receive, send)
 
@@ -178,6 +179,15 @@ def admit(app: ASGIApp, edge: Edge) -> ASGIApp:
 
 
 ORDER: tuple[Middleware, ...] = (identify, measure, render_errors, limit_headers, authorize, admit, trace)
+
+
+def _why_not(state: State, digest: bytes) -> str:
+    """Why a key does not open a door: who has one of ours may know that it is the other one."""
+    if state.admins is not None and digest in state.admins:
+        return "this key opens /admin/ alone (gateway.admin_keys); here one of gateway.keys is needed"
+    if state.tenants is not None and digest in state.tenants:
+        return "this key does not open /admin/; one of gateway.admin_keys does"
+    return "incorrect API key"
 
 
 def _from_here(scope: Scope) -> bool:

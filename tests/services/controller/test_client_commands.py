@@ -150,6 +150,13 @@ def test_an_answer_that_breaks_off_is_an_error(server: Server, body: bytes, mess
     assert message in result.stderr
 
 
+def test_a_key_that_is_there_is_not_asked_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.json(401, {"error": {"message": "no such key"}})
+    assert server.run("status").stderr == "no such key (put the key into TURNOUT_API_KEY)\n"
+    monkeypatch.setenv("TURNOUT_API_KEY", "secret")
+    assert server.run("status").stderr == "no such key (TURNOUT_API_KEY holds the key that was sent)\n"
+
+
 def test_the_gateways_own_words_are_shown(server: Server) -> None:
     server.json(429, {"error": {"message": "all slots are busy"}}, {"retry-after": "3"})
     result = server.run("ask", "hi")

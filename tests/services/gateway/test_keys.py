@@ -39,6 +39,22 @@ async def test_everyone_else_is_a_401(keys: Path, header: str | None) -> None:
         assert (await client.get("/health/ready", headers=headers)).status_code == 200
 
 
+async def test_a_key_at_the_other_door_is_told_which_one_it_opens(keys: Path, tmp_path: Path) -> None:
+    admins = tmp_path / "admins"
+    admins.write_text("sk-admin")
+    places = {"keys": {"file": str(keys)}, "admin_keys": {"file": str(admins)}}
+    async with front(snapshot=catalog(**places)) as gate, gate.http() as client:
+        for path, key, said in (
+            ("/v1/status", "sk-admin", "this key opens /admin/ alone"),
+            ("/admin/catalog", "sk-one", "this key does not open /admin/"),
+            ("/v1/status", "sk-else", "incorrect API key"),
+            ("/admin/catalog", "sk-else", "incorrect API key"),
+        ):
+            answer = await client.get(path, headers={"authorization": f"Bearer {key}"})
+            assert answer.status_code == 401
+            assert answer.json()["error"]["message"].startswith(said)
+
+
 async def test_the_official_client_sees_an_authentication_error(keys: Path) -> None:
     async with front(snapshot=catalog(keys={"file": str(keys)})) as gate:
         with pytest.raises(openai.AuthenticationError):
