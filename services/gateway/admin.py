@@ -9,6 +9,7 @@ import msgspec
 
 from services.bus.port import Incoming
 from services.contracts import subjects
+from services.contracts.catalog_file import MAX_BYTES
 from services.contracts.control import (
     DONE_DECODER,
     HAPPENING_DECODER,
@@ -47,7 +48,8 @@ async def apply(edge: Edge, exchange: Exchange) -> None:
 
     `If-Match: "REVISION"` refuses with 409 if another one is in force by now. `x-turnout-file` names it in errors.
     """
-    body = await read_body(exchange, exchange.state.gateway.max_body_bytes)
+    # A limit for requests that is too small must not be in the way of the catalog that puts it right.
+    body = await read_body(exchange, max(exchange.state.gateway.max_body_bytes, MAX_BYTES))
     try:
         text = body.decode()
     except UnicodeDecodeError as error:

@@ -41,6 +41,15 @@ async def test_a_catalog_goes_to_the_controller_as_it_came() -> None:
     assert heard == [Apply("components: {}", "new.yaml", 6)]
 
 
+async def test_a_catalog_may_be_larger_than_a_request_so_that_it_can_put_that_limit_right() -> None:
+    bus, text = MemoryBus(), "components: {}  #" + 500_000 * "x"
+    gate_with = front(bus=bus, snapshot=catalog(max_body_bytes=1024))
+    async with controller(bus, Done(7)) as heard, gate_with as gate, gate.http() as client:
+        assert (await client.put("/admin/catalog", content=text)).status_code == 200
+        assert (await client.post("/admin/rollback", content=b"{}" + b" " * 1024)).status_code == 413
+    assert heard == [Apply(text)]
+
+
 async def test_scale_and_roll_back_are_orders_too() -> None:
     bus = MemoryBus()
     async with controller(bus, Done(7)) as heard, front(bus=bus) as gate, gate.http() as client:
