@@ -29,7 +29,10 @@ def apply(client: Client, file: Path, after: int | None) -> int:
         TurnoutError: it is refused, and why.
     """
     load(file)  # mistakes of form are told without asking anybody
-    headers = {"x-turnout-file": str(file).encode("ascii", "replace").decode(), "content-type": "application/yaml"}
+    headers = {
+        "x-turnout-file": clean(str(file)).encode("ascii", "replace").decode(),
+        "content-type": "application/yaml",
+    }
     if after is not None:
         headers["if-match"] = f'"{after}"'
     with client.http() as http, _console().status("loading and probing what is new"):

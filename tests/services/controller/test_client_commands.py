@@ -395,6 +395,14 @@ def test_ctrl_c_ends_the_watching_without_a_traceback(server: Server) -> None:
         watching.wait()
 
 
+def test_any_name_of_a_file_can_be_sent(server: Server, tmp_path: Path) -> None:
+    server.json(200, {"revision": 8, "changes": ["~ a"], "swap_s": 2.5, "load_s": 2.25})
+    file = tmp_path / "n\new \u00e9.yaml"
+    file.write_text("components: {a: {kind: vision}}\n")
+    assert server.run("apply", str(file)).exit_code == 0
+    assert server.requests[0][1]["x-turnout-file"].endswith("n?ew ?.yaml")
+
+
 def test_an_apply_says_what_is_in_force_or_what_is_tried_first(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "turnout.yaml"
     file.write_text("components: {eyes: {kind: vision}}")
