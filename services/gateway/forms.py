@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from services.gateway.kept import kept
+
 _PRIOR_CASES = 2.0
 _WAYS = 1024
 _AGED = 1024  # answers of a way; then the older ones count half
@@ -43,10 +45,7 @@ class Forms:
             steps, model: the way.
             expected: probability that the answer is good, with what has been learnt.
         """
-        way = self._ways.setdefault((steps, model), _Way())
-        self._ways.move_to_end((steps, model))
-        if len(self._ways) > _WAYS:
-            self._ways.popitem(last=False)
+        way = kept(self._ways, (steps, model), _Way, _WAYS)
         way.answers += 1
         way.misfits += not fits
         if way.answers >= _AGED:

@@ -27,12 +27,12 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import msgspec
 
 from services.contracts.feedback import Feedback
 from services.contracts.messages import ChatRequest, Task, encode
+from services.gateway.kept import kept
 
 LEAST_S = 5.0
 """Sooner after the end of an answer nobody has read it."""
@@ -52,9 +52,6 @@ _WAYS = 64
 _WAITING = 256  # verdicts that nobody has taken
 _USER_CHARS = 512
 _AGED = 4096.0  # answers; then the older ones count half
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @dataclass(eq=False, slots=True)
@@ -120,7 +117,7 @@ class _Tally:
         self._ways: OrderedDict[tuple[tuple[str, ...], str], _Way] = OrderedDict()
 
     def add(self, answer: Feedback, *, again: bool) -> None:
-        way = _kept(self._ways, (answer.steps, answer.model), _Way, _WAYS)
+        way = kept(self._ways, (answer.steps, answer.model), _Way, _WAYS)
         way.answers += 1
         way.bad += _bad(answer)
         way.again += again
@@ -163,7 +160,7 @@ class Retries:
             return None
         now_s = self._clock_s()
         self._settle(now_s)
-        asker = _kept(self._askers, (task.tenant, user[:_USER_CHARS]), _Asker, _ASKERS)
+        asker = kept(self._askers, (task.tenant, user[:_USER_CHARS]), _Asker, _ASKERS)
         asker.asks(now_s, window_s)
         if request.messages[-1].role != "user":
             return None  # it goes on with what tools have said
@@ -219,7 +216,7 @@ class Retries:
 
     def _judge(self, question: _Question) -> None:
         answers = question.left if question.last is None else [*question.left, question.last]
-        tally = _kept(self._tallies, question.tenant, _Tally, _TENANTS)
+        tally = kept(self._tallies, question.tenant, _Tally, _TENANTS)
         for answer in answers:
             tally.add(answer, again=answer is not question.last)
         for answer in question.left:
@@ -236,14 +233,3 @@ class Retries:
 def _bad(answer: Feedback) -> float:
     """How probable it was, by the predictor's word, that the answer is bad."""
     return 0.0 if answer.prior is None else 1 - answer.prior
-
-
-def _kept(known: OrderedDict[K, V], key: K, make: Callable[[], V], most: int) -> V:
-    """What is known under a key, or a new one; who was not asked for longest makes room."""
-    found = known.get(key)
-    if found is None:
-        found = known[key] = make()
-    known.move_to_end(key)
-    if len(known) > most:
-        known.popitem(last=False)
-    return found
